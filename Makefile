@@ -1,0 +1,32 @@
+# Two commands do all the set-up: `make demo` and `make test`. The virtual environment lies in the clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench clean
+
+demo: $(READY)  ## push simulated studies through a node, show what arrives at the archive
+	$(BIN)/paraspinal-node demo $(DEMO)
+
+test: $(READY)  ## the whole test suite
+	$(BIN)/python -m pytest -n auto $(TEST)
+
+check: $(READY)  ## style, types, floors, quick tests: before every commit
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n auto -m "not slow and not crash"
+
+bench: $(READY)  ## benchmarks, side by side with peers
+	$(BIN)/python -m benchmarks
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) demo-output

@@ -1,0 +1,199 @@
+"""Lesions: which candidates are kept, and what is said of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from scipy.spatial import ConvexHull
+
+from node.analysis.enhancement import relative_enhancement, share_pct
+from node.analysis.grid import Spacing, box_around, grown, smooth_in_plane
+from node.dicom.geometry import Geometry
+from node.findings import LesionFindings, Side
+from node.ports import Array, Candidate, Mask
+from node.settings import AnalysisSettings
+
+_LEAST_VOXELS = 4  # docs/analysis.md, section 11
+_MOST_VESSEL = 0.5  # of a candidate: beyond it the candidate is a vessel. Chosen
+_REFERENCE_GAP_MM = 5.0  # between a candidate and the muscle that it is compared with
+_REFERENCE_SLICES = 2
+_LEAST_REFERENCE_VOXELS = 200  # fewer: the whole muscle is the reference. Chosen
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """All that a candidate is described from, on one grid in canonical order.
+
+    Parameters
+    ----------
+    pre : ndarray of float32 or None
+        Before contrast; None if there is no such series.
+    post : ndarray of float32
+        On the scale of `pre`.
+    muscles : ndarray of uint8
+        1 left, 2 right.
+    lean : ndarray of bool
+        Muscle without fat.
+    body : ndarray of bool
+        Skin and all within.
+    vessels : ndarray of bool or None
+        From the MRV, brought onto this grid.
+    geometry : Geometry
+        Of this grid.
+    slices_along : int
+        The axis along which the series was acquired: diameters are measured within its planes.
+    """
+
+    pre: Array | None
+    post: Array
+    muscles: npt.NDArray[np.uint8]
+    lean: Mask
+    body: Mask
+    vessels: Mask | None
+    geometry: Geometry
+    slices_along: int
+
+
+def keep_and_describe(
+    candidates: Sequence[Candidate], scene: Scene, settings: AnalysisSettings
+) -> tuple[tuple[LesionFindings, Mask], ...]:
+    """Return the lesions, best first, numbered from 1, each with its voxels."""
+    every = np.logical_or.reduce([one.region for one in candidates]) if candidates else np.zeros(scene.lean.shape, bool)
+    clear = scene.lean & ~grown(every, _REFERENCE_GAP_MM, scene.geometry.spacing_mm)
+    kept: list[tuple[LesionFindings, Mask]] = []
+    for candidate in sorted(candidates, key=lambda one: -one.score):
+        lesion = _describe(len(kept) + 1, candidate, clear, scene, settings)
+        if _is_lesion(lesion, candidate, scene, settings):
+            kept.append((lesion, candidate.region))
+    return tuple(kept)
+
+
+def _is_lesion(lesion: LesionFindings, candidate: Candidate, scene: Scene, settings: AnalysisSettings) -> bool:
+    vessel = 0.0 if scene.vessels is None else float(scene.vessels[candidate.region].mean())
+    if candidate.score < settings.detector_threshold or candidate.region.sum() < _LEAST_VOXELS or vessel > _MOST_VESSEL:
+        return False
+    if scene.pre is None:
+        return lesion.muscle_ratio is not None and lesion.muscle_ratio >= settings.least_post_only_ratio
+    if lesion.enhancement_pct is None or lesion.muscle_ratio is None:
+        return False
+    usual = lesion.enhancement_pct / lesion.muscle_ratio
+    return (
+        lesion.muscle_ratio >= settings.least_muscle_ratio
+        and lesion.enhancement_pct - usual >= settings.least_enhancement_difference_pct
+    )
+
+
+def _describe(
+    number: int, candidate: Candidate, clear: Mask, scene: Scene, settings: AnalysisSettings
+) -> LesionFindings:
+    region, geometry = candidate.region, scene.geometry
+    indices = np.argwhere(region)
+    centre = indices.mean(axis=0)
+    long_mm, short_mm = axes_mm(region, scene.slices_along, geometry.spacing_mm)
+    reference = _reference(region, clear, scene.lean)
+    if scene.pre is not None:
+        rise = relative_enhancement(scene.pre, scene.post, region)
+        usual = relative_enhancement(scene.pre, scene.post, reference)
+        ratio = rise / usual if rise is not None and usual is not None and usual > 0 else None
+        before = float(np.median(scene.pre[region]))
+        peak = float(smooth_in_plane(scene.post, 0.6, geometry.spacing_mm)[region].max())
+        highest = 100 * (peak - before) / before if before > 0 else None
+    else:
+        rise, before, highest = None, None, None
+        ratio = float(np.median(scene.post[region]) / np.median(scene.post[reference])) if reference.any() else None
+    inside, around = _vessel_shares(region, scene, settings.ring_mm)
+    left = int((scene.muscles[region] == 1).sum()) * 2 >= int((scene.muscles[region] > 0).sum())
+    x, y, z = geometry.to_lps(centre)
+    return LesionFindings(
+        number=number,
+        side=Side.LEFT if left else Side.RIGHT,
+        centroid_mm=(float(x), float(y), float(z)),
+        volume_mm3=float(region.sum()) * geometry.voxel_mm3,
+        long_axis_mm=long_mm,
+        short_axis_mm=short_mm,
+        pre_signal=before,
+        post_signal=float(np.median(scene.post[region])),
+        enhancement_pct=rise,
+        enhancement_max_pct=highest,
+        muscle_ratio=ratio,
+        score=candidate.score,
+        midline_distance_mm=_midline_distance_mm(centre, scene.muscles, geometry.spacing_mm),
+        skin_distance_mm=_skin_distance_mm(centre, scene.body, geometry.spacing_mm),
+        vessel_fraction_pct=inside,
+        surrounding_vessel_fraction_pct=around,
+        vascularity_increased=None if inside is None or around is None
+        else inside > 0 and inside >= settings.vessel_ratio * around,
+    )  # fmt: skip
+
+
+def _reference(region: Mask, clear: Mask, lean: Mask) -> Mask:
+    """Return the lean muscle of both sides in the same slices and two to either side, away from every candidate."""
+    used = np.nonzero(region.any(axis=(1, 2)))[0]
+    near = np.zeros_like(clear)
+    slices = slice(max(0, int(used[0]) - _REFERENCE_SLICES), int(used[-1]) + _REFERENCE_SLICES + 1)
+    near[slices] = clear[slices]
+    if near.sum() >= _LEAST_REFERENCE_VOXELS:
+        return near
+    return clear if clear.any() else lean & ~region
+
+
+def axes_mm(region: Mask, slices_along: int, spacing_mm: Spacing) -> tuple[float, float]:
+    """Return the largest diameter of the region within one acquired plane, and the extent at right angles to it."""
+    planes = np.moveaxis(region, slices_along, 0)
+    row_mm, column_mm = (step for axis, step in enumerate(spacing_mm) if axis != slices_along)
+    best = (0.0, 0.0)
+    for plane in planes[planes.any(axis=(1, 2))]:
+        # The outline: the four corners of every voxel.
+        corners = np.argwhere(plane)[:, None] + np.array([[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]])
+        points = np.unique(corners.reshape(-1, 2), axis=0) * (row_mm, column_mm)
+        hull = points[ConvexHull(points).vertices]
+        apart = np.linalg.norm(hull[:, None] - hull[None], axis=-1)
+        one, other = np.unravel_index(int(apart.argmax()), apart.shape)
+        along = (hull[other] - hull[one]) / apart.max()
+        across = hull @ np.array([-along[1], along[0]])
+        if apart.max() > best[0]:
+            best = (float(apart.max()), float(np.ptp(across)))
+    return best
+
+
+def _vessel_shares(region: Mask, scene: Scene, ring_mm: float) -> tuple[float | None, float | None]:
+    if scene.vessels is None:
+        return None, None
+    box = box_around(region, scene.geometry.spacing_mm, 2 * ring_mm)
+    inside = region[box]
+    ring = grown(inside, ring_mm, scene.geometry.spacing_mm) & ~inside & (scene.muscles[box] > 0)
+    return share_pct(scene.vessels[box], inside), share_pct(scene.vessels[box], ring)
+
+
+def midline_columns(muscles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Return the column half way between the two sides, for each slice: a straight line through all of them."""
+    slices, middles = [], []
+    for number, plane in enumerate(muscles):
+        left, right = np.nonzero((plane == 1).any(axis=0))[0], np.nonzero((plane == 2).any(axis=0))[0]
+        if left.size and right.size:
+            slices.append(number)
+            middles.append((left[0] + right[-1]) / 2)
+    if not slices:
+        return np.full(len(muscles), np.nan)
+    if len(slices) < 3:
+        return np.full(len(muscles), float(np.median(middles)))
+    slope, start = np.polyfit(slices, middles, 1)
+    return np.array([slope * number + start for number in range(len(muscles))], np.float64)
+
+
+def _midline_distance_mm(
+    centre: npt.NDArray[np.float64], muscles: npt.NDArray[np.uint8], spacing_mm: Spacing
+) -> float | None:
+    column = float(midline_columns(muscles)[round(float(centre[0]))])
+    return abs(float(centre[2]) - column) * spacing_mm[2] if np.isfinite(column) else None
+
+
+def _skin_distance_mm(centre: npt.NDArray[np.float64], body: Mask, spacing_mm: Spacing) -> float | None:
+    """Return the shortest way to the skin within the axial plane."""
+    plane = body[round(float(centre[0]))]
+    place = (round(float(centre[1])), round(float(centre[2])))
+    if plane.all() or not plane[place]:
+        return None
+    return float(ndimage.distance_transform_edt(plane, sampling=spacing_mm[1:])[place])

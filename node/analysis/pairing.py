@@ -1,0 +1,105 @@
+"""Pairing: another series brought onto the grid of the post-contrast series, and whether it fits there (REG-*)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from node.analysis.body import body_mask, depth_mm
+from node.analysis.grid import Grid, Spacing
+from node.analysis.registration import Alignment, align
+from node.analysis.resampling import bring, bring_mask
+from node.analysis.verdict import Verdict, gate
+from node.findings import Note
+from node.ports import Array, Mask
+from node.settings import AnalysisSettings
+
+_BACK_MM = 130.0  # in front of the skin of the back: what must fit
+_LEAST_OVERLAP = 0.9  # of the bodies, Dice. Chosen
+_LARGEST_INCONSISTENCY_MM = 0.3  # Chosen
+_UNKNOWN_RESIDUAL_MM = 0.3  # Chosen
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """The pre-contrast series on the grid of the post-contrast one.
+
+    Parameters
+    ----------
+    pre : ndarray of float32
+        Resampled; 0 where it has no values.
+    covered : ndarray of bool
+        Where it has.
+    residual_mm : float
+        What the registration left, standard deviation per axis.
+    verdict : Verdict
+        Gates; refusals forbid to compare.
+    focal : Verdict
+        Gates whose refusals forbid to look for foci only.
+    """
+
+    pre: Array
+    covered: Mask
+    residual_mm: float
+    verdict: Verdict
+    focal: Verdict
+
+
+def pair(post: Grid, pre: Grid, settings: AnalysisSettings) -> Pair:
+    """Return the two series as a pair on the grid of `post`."""
+    body, other_body = body_mask(post.signal, post.spacing_mm), body_mask(pre.signal, pre.spacing_mm)
+    region = back_region(body, post.spacing_mm)
+    if not region.any() or not other_body.any():
+        nothing = gate("REG-2", 0.0, "a body in both series", False, refusal="No body was found in one of the series.")
+        return Pair(np.zeros_like(post.signal), np.zeros(body.shape, bool), float("nan"), nothing, Verdict())
+    alignment = align(post, pre, region, same_contrast=True)
+    signal, covered = bring(pre.signal, pre.geometry, post.geometry, alignment.movement)
+    moved_body = bring_mask(other_body, pre.geometry, post.geometry, alignment.movement)
+    shared = body & covered
+    overlap = 2 * float((moved_body & shared).sum()) / max(1.0, float(moved_body.sum() + shared.sum()))
+    residual = alignment.residual_mm
+    return Pair(
+        pre=np.where(covered, signal, np.float32(0)),
+        covered=covered,
+        residual_mm=residual if np.isfinite(residual) else _UNKNOWN_RESIDUAL_MM,
+        verdict=check_movement(alignment, settings)
+        + gate(
+            "REG-2", overlap, f">= {_LEAST_OVERLAP:g} overlap of the bodies", overlap >= _LEAST_OVERLAP,
+            refusal="The two series do not show the same part of the body.",
+        ),
+        focal=_check_fit(alignment, settings),
+    )  # fmt: skip
+
+
+def back_region(body: Mask, spacing_mm: Spacing) -> Mask:
+    """Return the body within 130 mm of the skin of the back."""
+    depth = depth_mm(body, spacing_mm)
+    return body & (depth < _BACK_MM)
+
+
+def check_movement(alignment: Alignment, settings: AnalysisSettings) -> Verdict:
+    """Return whether the patient moved no farther than can be believed (REG-1)."""
+    shift, turn = alignment.movement.translation_mm, alignment.movement.angle_deg
+    return gate(
+        "REG-1", f"{shift:.2f} mm, {turn:.2f} degrees",
+        f"<= {settings.longest_translation_mm:g} mm, <= {settings.largest_rotation_deg:g} degrees",
+        shift <= settings.longest_translation_mm and turn <= settings.largest_rotation_deg,
+        refusal="The movement between the two series is too large to be believed.",
+    )  # fmt: skip
+
+
+def _check_fit(alignment: Alignment, settings: AnalysisSettings) -> Verdict:
+    residual, limit, good = alignment.residual_mm, settings.largest_residual_mm, settings.good_residual_mm
+    known = bool(np.isfinite(residual))
+    verdict = gate(
+        "REG-3", residual if known else "not measured", f"<= {limit:g} mm residual", known and residual <= limit,
+        refusal="The series do not fit well enough after registration to look for foci.",
+    ) + gate(
+        "REG-4", alignment.inconsistency_mm, f"<= {_LARGEST_INCONSISTENCY_MM:g} mm between forward and backward",
+        alignment.inconsistency_mm <= _LARGEST_INCONSISTENCY_MM,
+        refusal="Forward and backward registration disagree: foci are not looked for.",
+    )  # fmt: skip
+    if known and good < residual <= limit:
+        verdict += Verdict(
+            caveats=(Note("REG-3", "The patient moved between the series: reduced sensitivity for foci."),)
+        )
+    return verdict

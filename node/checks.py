@@ -1,0 +1,68 @@
+"""What can be known before a start: settings, plug-ins, data folder, database, port, destinations."""
+
+import shutil
+import socket
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from node import plugins
+from node.daemon import destinations, open_data_dir
+from node.delivery import echo
+from node.errors import DeliveryError, NodeError
+from node.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    found: str
+    passed: bool
+
+
+def run_checks(settings: Settings) -> Iterator[Check]:
+    """Yield the checks in the order in which a start would meet them.
+
+    A destination that does not answer is shown, and is no fault: deliveries wait for it.
+    """
+    yield Check("SQLite", sqlite3.sqlite_version, sqlite3.sqlite_version_info >= (3, 35))  # UPDATE .. RETURNING
+    yield _attempt("data folder", lambda: _data_dir(settings))
+    yield _attempt("segmenter", lambda: plugins.load("segmenters", settings.analysis.segmenter)().version)
+    yield _attempt("detector", lambda: plugins.load("detectors", settings.analysis.detector)().version)
+    yield _attempt("trigger", lambda: plugins.load("triggers", settings.completion.trigger).__name__)
+    yield _attempt("destinations", lambda: ", ".join(destinations(settings)) or "none: results stay here")
+    yield _attempt("port", lambda: _port(settings))
+    for one in settings.destination:
+        if one.kind == "dicom":
+            yield Check(f"C-ECHO {one.name}", _echo(settings, one.name), passed=True)
+
+
+def _attempt(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, look(), passed=True)
+    except NodeError as error:
+        return Check(name, str(error), passed=False)
+    except OSError as error:
+        return Check(name, error.strerror or type(error).__name__, passed=False)
+
+
+def _data_dir(settings: Settings) -> str:
+    data_dir = open_data_dir(settings)
+    return f"{data_dir}, {shutil.disk_usage(data_dir).free >> 30} GiB free"
+
+
+def _port(settings: Settings) -> str:
+    address = (settings.association.bind, settings.association.port)
+    with socket.create_server(address):
+        return f"{settings.association.ae_title} at {address[0]}:{address[1]} is free"
+
+
+def _echo(settings: Settings, name: str) -> str:
+    (peer,) = (one for one in settings.destination if one.name == name)
+    try:
+        status = echo(peer, calling_ae=settings.association.ae_title, network_timeout_s=5.0)
+    except DeliveryError as error:
+        return f"{error}: deliveries will wait"
+    return f"0x{status:04X}"

@@ -1,0 +1,425 @@
+"""The command line: verbs, tables, exit codes. It decides nothing.
+
+Exit codes: 0 done; 1 refused or failed, with the reason; 2 a fault of usage or settings.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+from rich.console import Console as Screen
+from rich.markup import escape
+from rich.table import Table
+
+from node import __version__, eventlog
+from node.errors import DeliveryError, NodeError, SettingsError, SimulatorError
+from node.settings import DestinationSettings, Settings, read_settings
+
+app = typer.Typer(
+    name="paraspinal-node",
+    help="Receive spine MR, measure contrast enhancement of the paraspinal muscles, report by DICOM SR.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+jobs_app = typer.Typer(help="Look at jobs, try them again, cancel them.", no_args_is_help=True)
+app.add_typer(jobs_app, name="jobs")
+screen = Screen()
+complaints = Screen(stderr=True)
+
+DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder; wins over the settings file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def main() -> None:
+    """Run the command line; the console script and `python -m node` end up here."""
+    os.umask(0o077)  # what we write is for our own eyes
+    eventlog.silence_libraries()
+    try:
+        app()
+    except SettingsError as error:
+        _complain("settings", str(error))
+        sys.exit(2)
+    except NodeError as error:
+        _complain("failed", str(error))
+        sys.exit(1)
+
+
+def _complain(what: str, text: str) -> None:
+    complaints.print(f"[red]{what}:[/red] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+@app.callback(invoke_without_command=True)
+def _common(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); see config/node.toml.")] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        screen.print(f"paraspinal-node {__version__}", highlight=False)
+        raise typer.Exit
+    context.obj = config
+
+
+def _settings(context: typer.Context, **association_or_node: Any) -> Settings:
+    """Return the settings of the file, with what the options say instead."""
+    settings = read_settings(context.find_root().obj)
+    changes: dict[str, dict[str, Any]] = {"node": {}, "association": {}}
+    for key, value in association_or_node.items():
+        if value is not None:
+            changes["node" if key == "data_dir" else "association"][key] = value
+    values = settings.model_dump()
+    for table, changed in changes.items():
+        values[table] |= changed
+    return Settings.checked(values)
+
+
+# ---------------------------------------------------------------- the node
+
+
+@app.command()
+def check(context: typer.Context, data: DataOption = None) -> None:
+    """Check settings, plug-ins, data folder and port without starting anything."""
+    from node.checks import run_checks
+
+    table = Table("check", "found", title="paraspinal-node check")
+    faults = 0
+    for one in run_checks(_settings(context, data_dir=data)):
+        faults += not one.passed
+        table.add_row(one.name, f"[{'green' if one.passed else 'red'}]{escape(one.found)}[/]")
+    screen.print(table)
+    if faults:
+        raise typer.Exit(2)
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 takes any free one.")] = None,
+    data: DataOption = None,
+    ae: Annotated[str | None, typer.Option("--ae", help="Our AE title.")] = None,
+) -> None:
+    """Run the node in the foreground until SIGTERM: receive, measure, deliver."""
+    _run(_settings(context, port=port, data_dir=data, ae_title=ae), receive=True)
+
+
+@app.command()
+def work(context: typer.Context, data: DataOption = None) -> None:
+    """Run the node without its receiver: measure and deliver what it holds, until SIGTERM."""
+    _run(_settings(context, data_dir=data), receive=False)
+
+
+def _run(settings: Settings, *, receive: bool) -> None:
+    from node.daemon import Node, run
+
+    def announce(node: Node) -> None:
+        if node.port is not None:
+            complaints.print(
+                f"{settings.association.ae_title} listens on port {node.port}; stop with Ctrl-C or SIGTERM",
+                highlight=False,
+            )
+
+    eventlog.start(settings.log.level)
+    try:
+        run(settings, receive=receive, started=announce)
+    except OSError as error:
+        raise SettingsError(f"[association] port {settings.association.port}: {error.strerror}") from error
+
+
+@app.command()
+def status(context: typer.Context, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Show what the node holds, what it works on and what it owes."""
+    from node.console import Console
+
+    picture = Console(_settings(context, data_dir=data)).status()
+    if as_json:
+        screen.print_json(json.dumps(picture))
+        return
+    state = "[green]running[/]" if picture["running"] else "[yellow]not running[/]"
+    counts = ", ".join(f"{number} {name}" for name, number in picture["counts"].items())
+    screen.print(f"{picture['node']}: {state}; {counts}", highlight=False)
+    studies = Table("study", "state", "why", "series", "instances", "last seen", title="studies")
+    for one in picture["studies"]:
+        studies.add_row(
+            one["alias"],
+            one["state"],
+            one["reason"],
+            str(one["series"]),
+            str(one["instances"]),
+            _ago(one["last_seen_s"]),
+        )
+    screen.print(studies, _jobs_table(picture["jobs"]))
+    for what, which in picture["waiting_for_operator"].items():
+        if which:
+            screen.print(f"[red]{what}:[/] {', '.join(which)} (try again: jobs retry JOB)", highlight=False)
+
+
+# ---------------------------------------------------------------- jobs
+
+
+@jobs_app.command("list")
+def jobs_list(context: typer.Context, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """List the jobs, newest first."""
+    from dataclasses import asdict
+
+    from node.console import Console
+
+    lines = [asdict(line) for line in Console(_settings(context, data_dir=data)).jobs()]
+    if as_json:
+        screen.print_json(json.dumps(lines))
+    else:
+        screen.print(_jobs_table(lines))
+
+
+@jobs_app.command("show")
+def jobs_show(context: typer.Context, job: str, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Show one job: its steps, the roles of its series with the evidence, its deliveries."""
+    from node.console import Console
+
+    found = Console(_settings(context, data_dir=data)).job(job)
+    if found is None:
+        raise typer.BadParameter(f"there is no job {job}; see: jobs list")
+    if as_json:
+        screen.print_json(json.dumps(found))
+        return
+    screen.print(_jobs_table([found]), f"steps done: {', '.join(found['steps']) or 'none'}", highlight=False)
+    series = Table("series", "role", "because", "whole because", title="series of the study")
+    for one in found["series"]:
+        series.add_row(one["series"], one["role"], one["evidence"], one["whole_by"])
+    objects = Table("object", "destination", "state", "attempts", "last answer", title="result objects")
+    for one in found["objects"]:
+        objects.add_row(one["object"], one["destination"], one["state"], str(one["attempts"]), one["status"])
+    screen.print(series, objects)
+
+
+@jobs_app.command("retry")
+def jobs_retry(context: typer.Context, job: str, data: DataOption = None) -> None:
+    """Run a failed or cancelled job again, or deliver again what was abandoned."""
+    from node.console import Console
+
+    done = Console(_settings(context, data_dir=data)).retry(job)
+    if not done:
+        complaints.print(f"{job}: nothing to try again: not failed, not cancelled, nothing abandoned")
+        raise typer.Exit(1)
+    screen.print(f"{job}: {done}", highlight=False)
+
+
+@jobs_app.command("cancel")
+def jobs_cancel(context: typer.Context, job: str, data: DataOption = None) -> None:
+    """Cancel a queued or running job."""
+    from node.console import Console
+
+    if not Console(_settings(context, data_dir=data)).cancel(job):
+        complaints.print(f"{job}: not queued and not running")
+        raise typer.Exit(1)
+    screen.print(f"{job}: cancelled", highlight=False)
+
+
+def _jobs_table(lines: list[dict[str, Any]]) -> Table:
+    table = Table("job", "state", "outcome", "deliveries", "made", "took", title="jobs")
+    for one in lines:
+        deliveries = "; ".join(f"{name}: {state}" for name, state in one["deliveries"].items())
+        took = f"{one['settled_s'] - one['created_s']:.0f} s" if one["settled_s"] else ""
+        table.add_row(one["id"], one["state"], one["outcome"], deliveries, _ago(one["created_s"]), took)
+    return table
+
+
+def _ago(moment_s: float) -> str:
+    seconds = max(0, int(time.time() - moment_s))
+    if seconds < 120:
+        return f"{seconds} s ago"
+    return f"{seconds // 60} min ago" if seconds < 7200 else f"{seconds // 3600} h ago"
+
+
+# ---------------------------------------------------------------- researchers
+
+
+@app.command()
+def measure(
+    context: typer.Context,
+    study_dir: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder with one study.")],
+    out: Annotated[Path, typer.Option("--out", help="Where result objects and findings.json go.")],
+) -> None:
+    """Measure a folder of DICOM files as the node would: no network, no ledger."""
+    from node.errors import HeaderError
+    from node.findings import Outcome
+    from node.folder import measure_folder
+
+    try:
+        result = measure_folder(study_dir, out, _settings(context))
+    except HeaderError as error:
+        raise typer.BadParameter(str(error)) from error
+    if result.findings is None:
+        _complain("refused", f"not eligible: {result.reason}")
+        raise typer.Exit(1)
+    if result.findings.outcome is Outcome.REFUSED:
+        for note in result.findings.refusals:
+            _complain("refused", f"{note.code}: {note.text}")
+        raise typer.Exit(1)
+    screen.print(result.findings.summary, highlight=False)
+    screen.print(findings_table(result.findings.to_json()))
+    screen.print(f"{len(result.objects)} objects and findings.json in {out}", highlight=False)
+
+
+def findings_table(findings: Mapping[str, Any]) -> Table:
+    """Return the measurements of a findings.json as a table."""
+    table = Table("region", "enhancement %", "volume mL", "vessels %", "centre L, P, S mm", title="measurements")
+
+    def number(value: float | None, form: str = ".0f") -> str:
+        return "" if value is None else format(value, form)
+
+    for one in findings["muscles"]:
+        table.add_row(
+            f"muscle {one['side']}", number(one["enhancement_pct"]), number(one["volume_mm3"] / 1000),
+            number(one["vessel_fraction_pct"], ".1f"), "",
+        )  # fmt: skip
+    for one in findings["lesions"]:
+        table.add_row(
+            f"lesion {one['number']} {one['side']}", number(one["enhancement_pct"]),
+            number(one["volume_mm3"] / 1000, ".2f"), number(one["vessel_fraction_pct"], ".1f"),
+            ", ".join(f"{place:.0f}" for place in one["centroid_mm"]),
+        )  # fmt: skip
+    return table
+
+
+# ---------------------------------------------------------------- peers
+
+
+def _destination(settings: Settings, name: str) -> DestinationSettings:
+    for one in settings.destination:
+        if one.name == name and one.kind == "dicom":
+            return one
+    known = ", ".join(one.name for one in settings.destination if one.kind == "dicom") or "none"
+    raise typer.BadParameter(f"there is no DICOM destination {name!r} in the settings; there are: {known}")
+
+
+@app.command()
+def echo(context: typer.Context, name: Annotated[str, typer.Argument(help="A [[destination]] by name.")]) -> None:
+    """Ask a destination whether it answers (C-ECHO)."""
+    from node.delivery import echo as c_echo
+
+    settings = _settings(context)
+    began = time.monotonic()
+    status_code = c_echo(
+        _destination(settings, name),
+        calling_ae=settings.association.ae_title,
+        network_timeout_s=settings.delivery.network_timeout_s,
+    )
+    screen.print(f"{name}: 0x{status_code:04X} in {1000 * (time.monotonic() - began):.0f} ms", highlight=False)
+    if status_code:
+        raise typer.Exit(1)
+
+
+@app.command()
+def send(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A DICOM file.")],
+    name: Annotated[str, typer.Argument(help="A [[destination]] by name.")],
+) -> None:
+    """Send one DICOM file to a destination (C-STORE)."""
+    from node.delivery import DicomStorage
+
+    settings = _settings(context)
+    try:
+        dataset = dcmread(file)
+    except InvalidDicomError as error:
+        raise typer.BadParameter(f"{file} is not a DICOM file") from error
+    storage = DicomStorage(
+        _destination(settings, name),
+        calling_ae=settings.association.ae_title,
+        network_timeout_s=settings.delivery.network_timeout_s,
+    )
+    (answer,) = storage.deliver([dataset])
+    screen.print(f"{name}: {answer.status}", highlight=False)
+    if not answer.stored:
+        raise DeliveryError(f"{name} did not take the object")
+
+
+# ---------------------------------------------------------------- simulation
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the study and its truth.")],
+    recipe: Annotated[Path | None, typer.Option(exists=True, help="A recipe (TOML); options win over it.")] = None,
+    anatomy: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="Real anatomy: WATER.nii.gz FAT.nii.gz instead of the phantom.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Labels of the posterior muscles for the real anatomy.")] = None,
+    lesion: Annotated[
+        list[str] | None,
+        typer.Option(help="A lesion as KEY=VALUE,...: side, diameter_mm, level, core_share; may be repeated."),
+    ] = None,
+    no_lesion: Annotated[bool, typer.Option("--no-lesion", help="A healthy patient.")] = False,
+    contrast: Annotated[
+        str | None, typer.Option(help="given, 'labelled only' (named, not injected), unlabelled, or none.")
+    ] = None,
+    sequence: Annotated[str | None, typer.Option(help="T1 sequence: se or spgr.")] = None,
+    fat_suppression: Annotated[bool | None, typer.Option(help="Of both T1 series.")] = None,
+    snr: Annotated[float | None, typer.Option(help="Of muscle; 0: no noise.")] = None,
+    bias_mm: Annotated[float | None, typer.Option(help="Reach of the surface coil in mm; 0: no bias.")] = None,
+    motion_mm: Annotated[
+        tuple[float, float, float] | None, typer.Option(help="Of the patient between pre and post: L P H.")
+    ] = None,
+    vendor: Annotated[str | None, typer.Option(help="Style of the headers: siemens, philips, ge or canon.")] = None,
+    orientation: Annotated[str | None, typer.Option(help="axial, sagittal or coronal.")] = None,
+    position: Annotated[str | None, typer.Option(help="Patient position: HFS, FFS, HFP or FFP.")] = None,
+    syntax: Annotated[str | None, typer.Option(help="explicit, implicit, rle, jpeg2000 or jpegls.")] = None,
+    multiframe: Annotated[bool | None, typer.Option(help="Enhanced MR instead of MR instances.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same bytes.")] = None,
+) -> None:
+    """Make a whole DICOM study with known truth: from the phantom, or from real anatomy."""
+    from node.simulator import Recipe, make_recipe, read_recipe
+    from node.simulator import simulate as simulate_study
+    from node.simulator import write as write_study
+
+    options = {
+        "contrast": contrast,
+        "sequence": sequence,
+        "fat_suppression": fat_suppression,
+        "snr": snr,
+        "coil_reach_mm": bias_mm,
+        "motion_mm": motion_mm,
+        "vendor": vendor,
+        "orientation": orientation,
+        "patient_position": position,
+        "transfer_syntax": syntax,
+        "multiframe": multiframe,
+        "seed": seed,
+        "lesions": [] if no_lesion else [_lesion(text) for text in lesion] if lesion else None,
+        "anatomy": {"kind": "images", "water": anatomy[0], "fat": anatomy[1], "labels": labels} if anatomy else None,
+    }
+    try:
+        base = read_recipe(recipe) if recipe else Recipe()
+        wanted = make_recipe(base.model_dump() | {key: value for key, value in options.items() if value is not None})
+    except SimulatorError as error:
+        raise typer.BadParameter(str(error)) from error
+    study = simulate_study(wanted)
+    files = write_study(study, out)
+    counts = ", ".join(f"{len(one.datasets)} {one.kind}" for one in study.series)
+    screen.print(f"{len(files)} instances ({counts}) and their truth in {out}", highlight=False)
+
+
+def _lesion(text: str) -> dict[str, str]:
+    pairs = [part.split("=", 1) for part in text.split(",")]
+    if not all(len(pair) == 2 for pair in pairs):
+        raise typer.BadParameter(f"a lesion is KEY=VALUE,KEY=VALUE, not {text!r}")
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for what arrives; emptied first.")] = Path("demo-output"),
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the node running afterwards.")] = False,
+) -> None:
+    """Push three simulated studies through a node and show what arrives at an archive."""
+    from node.demo import run_demo
+
+    run_demo(out, screen, keep=keep)

@@ -1,0 +1,141 @@
+"""What an operator sees and does from another process than the node's: status, jobs, retry, cancel.
+
+It reads the ledger and the queue, and owns no state. Nothing it returns identifies a patient: studies appear by alias.
+"""
+
+import fcntl
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from node.errors import SettingsError
+from node.jobs.pipeline import owe
+from node.jobs.port import QueueView
+from node.ledger import Ledger, open_database
+from node.records import DeliveryRecord, DeliveryState, JobState
+from node.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """One job as the operator sees it; times in seconds since 1970."""
+
+    id: str
+    study: str
+    state: JobState
+    outcome: str
+    deliveries: Mapping[str, str]  # destination -> "2 stored", "1 owed (0xA700)"
+    created_s: float
+    settled_s: float | None
+
+
+class Console:
+    """A view of the node that works, or worked, in the data folder of the settings.
+
+    Raises
+    ------
+    SettingsError
+        If no node has worked there.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._data_dir = settings.node.data_dir.resolve()
+        file = self._data_dir / "node.db"
+        if not file.exists():
+            raise SettingsError(f"[node] data_dir: no node has worked in {self._data_dir} yet")
+        self._ledger = Ledger(open_database(file))
+        self._queue = QueueView(self._ledger.database)
+
+    def running(self) -> bool:
+        """Return whether a process works in the data folder now."""
+        with (self._data_dir / "node.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def jobs(self, limit: int = 50) -> list[JobLine]:
+        """Return the jobs made last, newest first."""
+        rows = self._ledger.job_rows(limit)
+        states = self._queue.states([row.id for row in rows])
+        return [
+            JobLine(
+                row.id,
+                row.study_alias,
+                states.get(row.id, JobState.QUEUED),
+                row.outcome or "",
+                _summary(self._ledger.delivery_rows(row.id)),
+                row.created_s,
+                row.settled_s,
+            )
+            for row in rows
+        ]
+
+    def job(self, job_id: str) -> dict[str, Any] | None:
+        """Return all there is to know about one job: itself, its steps, the roles of its series, its deliveries."""
+        line = next((one for one in self.jobs(limit=10_000) if one.id == job_id), None)
+        if line is None:
+            return None
+        return asdict(line) | {
+            "steps": self._queue.steps(job_id),
+            "series": [
+                {"series": series, "role": role, "evidence": evidence, "whole_by": whole_by}
+                for series, role, evidence, whole_by in self._ledger.series_rows(line.study)
+            ],
+            "objects": [
+                {
+                    "destination": one.destination,
+                    "object": one.role,
+                    "state": one.state.value,
+                    "attempts": one.attempts,
+                    "status": one.status,
+                }
+                for one in self._ledger.delivery_rows(job_id)
+            ],
+        }
+
+    def status(self, limit: int = 20) -> dict[str, Any]:
+        """Return the whole picture as JSON values: counts, the last studies and jobs, what waits for an operator."""
+        jobs = self.jobs(limit)
+        return {
+            "node": self._settings.node.name,
+            "running": self.running(),
+            "time_s": time.time(),
+            "counts": self._ledger.counts(),
+            "studies": [asdict(row) for row in self._ledger.study_rows(limit)],
+            "jobs": [asdict(line) for line in jobs],
+            "waiting_for_operator": {
+                "failed jobs": [line.id for line in jobs if line.state is JobState.FAILED],
+                "abandoned deliveries": sorted(
+                    {one.destination for one in self._ledger.delivery_rows() if one.state is DeliveryState.ABANDONED}
+                ),
+            },
+        }
+
+    def retry(self, job_id: str) -> str:
+        """Queue a failed or cancelled job again, or the abandoned deliveries of a finished one; "" if neither."""
+        if self._queue.retry(job_id):
+            return "job queued again"
+        owed = self._ledger.owe_again(job_id, enqueue=self._owe, now=time.time())
+        return f"{owed} abandoned objects owed again" if owed else ""
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a queued or running job; return whether it was one."""
+        return self._queue.cancel(job_id)
+
+    def _owe(self, connection: sa.Connection, job_id: str, destination: str, spent: int) -> None:
+        owe(self._queue, connection, job_id, destination, after=spent, attempts=self._settings.delivery.attempts)
+
+
+def _summary(deliveries: list[DeliveryRecord]) -> dict[str, str]:
+    """Return for each destination how many objects are in which state."""
+    summary: dict[str, str] = {}
+    for destination in sorted({one.destination for one in deliveries}):
+        states = [one.state.value for one in deliveries if one.destination == destination]
+        summary[destination] = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+    return summary

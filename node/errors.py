@@ -1,0 +1,85 @@
+"""Every error the node raises on purpose; callers decide by class, never by text.
+
+A message says what was expected, what was found and what to do. It never holds patient data.
+"""
+
+
+class NodeError(Exception):
+    """Anything the node raises on purpose."""
+
+
+class SettingsError(NodeError):
+    """The settings are not usable; the message lists every fault."""
+
+
+class SpoolError(NodeError):
+    """Bytes could not be written to or read from the spool."""
+
+
+class SpoolFullError(SpoolError):
+    """The disk is (nearly) full."""
+
+
+class LedgerError(NodeError):
+    """The ledger cannot be used: held by another process, or of another version."""
+
+
+class ConflictError(LedgerError):
+    """A SOP Instance UID came a second time with other content."""
+
+
+class HeaderError(NodeError):
+    """A data set lacks or garbles what we rely on."""
+
+
+class VolumeError(NodeError):
+    """Instances do not make one regular volume.
+
+    Parameters
+    ----------
+    code : str
+        The refusal code of `docs/analysis.md`, e.g. "IN-2".
+    text : str
+        What was expected and what was found.
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+        self.text = text
+
+
+class AnalysisError(NodeError):
+    """A measurement was asked for that its inputs do not allow."""
+
+
+class ReportError(NodeError):
+    """A result object could not be built, or did not pass the output gate."""
+
+
+class SandboxError(NodeError):
+    """A step that runs in a process of its own did not end well."""
+
+
+class SandboxTimeoutError(SandboxError):
+    """It ran past its time limit and was killed."""
+
+
+class SandboxMemoryError(SandboxError):
+    """It held more memory than allowed and was killed."""
+
+
+class SandboxCancelledError(SandboxError):
+    """Its job was cancelled while it ran, and it was killed."""
+
+
+class DeliveryError(NodeError):
+    """A destination did not take what is owed to it; worth trying again."""
+
+
+class SimulatorError(NodeError):
+    """A study cannot be simulated as asked."""
+
+
+class PluginError(NodeError):
+    """A plug-in is missing, or does not fit its port."""

@@ -1,0 +1,100 @@
+"""The same measurement on a folder of DICOM files: assembly, analysis and report, without network or ledger."""
+
+import datetime as dt
+import hashlib
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from node import durable
+from node.completion import decide_roles, read_facts, select
+from node.dicom.identifiers import SeriesUID
+from node.errors import HeaderError
+from node.findings import Findings
+from node.jobs import steps
+from node.records import Role, RoleDecision
+from node.settings import Settings
+
+FINDINGS_FILE = "findings.json"
+_IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+
+
+@dataclass(frozen=True, slots=True)
+class FolderResult:
+    """What became of a folder: `findings` is None where the study is not eligible, and `reason` says why."""
+
+    findings: Findings | None
+    reason: str
+    objects: tuple[Path, ...]
+
+
+def measure_folder(study_dir: Path, out: Path, settings: Settings) -> FolderResult:
+    """Measure the study in `study_dir` and write result objects and `findings.json` into `out`.
+
+    The numbers are those of the served node: it runs the same functions, only in a sandbox and with checkpoints.
+
+    Raises
+    ------
+    HeaderError
+        If the folder holds no DICOM instance, or instances of more than one study.
+    """
+    series = _read_series(study_dir)
+    facts = [
+        read_facts(uid, [header for _path, header in found], instances=len(found)) for uid, found in series.items()
+    ]
+    roles = decide_roles(facts)
+    selection = select(facts, roles, post_alone=settings.completion.post_alone)
+    if selection.series is None:
+        return FolderResult(None, selection.reason, ())
+    inputs = {
+        role: [
+            steps.InputFile(path, hashlib.sha256(path.read_bytes()).hexdigest())
+            for path, _header in sorted(series[uid], key=lambda one: str(one[1].SOPInstanceUID))
+        ]
+        for role, uid in selection.series.items()
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="paraspinal-measure-") as folder:
+        work = Path(folder)
+        started = dt.datetime.now().astimezone().replace(microsecond=0)
+        steps.Task(inputs, settings.analysis, settings.report, started).write(work)
+        steps.measure(folder)
+        objects = [_move(work / one["file"], out) for one in steps.report(folder)]
+        findings = steps.read_measurement(work).findings
+    content = findings.to_json() | {"series": _series_json(selection.series, roles)}
+    durable.write(out / FINDINGS_FILE, json.dumps(content, indent=2).encode() + b"\n")
+    return FolderResult(findings, selection.reason, tuple(objects))
+
+
+def _read_series(study_dir: Path) -> dict[SeriesUID, list[tuple[Path, Dataset]]]:
+    series: dict[SeriesUID, list[tuple[Path, Dataset]]] = defaultdict(list)
+    studies, seen = set(), set()
+    for path in sorted(one for one in study_dir.rglob("*") if one.is_file()):
+        try:
+            header = dcmread(path, stop_before_pixels=True)
+        except (InvalidDicomError, OSError, ValueError):
+            continue  # truth files, text, pictures: folders of researchers hold more than DICOM
+        if not all(keyword in header for keyword in _IDENTIFIERS) or header.SOPInstanceUID in seen:
+            continue
+        seen.add(header.SOPInstanceUID)
+        series[SeriesUID(str(header.SeriesInstanceUID))].append((path, header))
+        studies.add(str(header.StudyInstanceUID))
+    if len(studies) != 1:
+        raise HeaderError(f"the folder must hold the instances of one study, found {len(studies)} studies")
+    return dict(series)
+
+
+def _series_json(selected: Mapping[Role, SeriesUID], roles: Mapping[SeriesUID, RoleDecision]) -> dict[str, object]:
+    return {role.value: {"series_instance_uid": uid, "evidence": roles[uid].evidence} for role, uid in selected.items()}
+
+
+def _move(source: Path, folder: Path) -> Path:
+    durable.write(folder / source.name, source.read_bytes())
+    return folder / source.name

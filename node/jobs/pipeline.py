@@ -1,0 +1,233 @@
+"""The pipeline: one job from inputs to what is owed, as a workflow of recorded steps.
+
+A workflow that resumes takes the same way again, so it branches on recorded results only, never on settings or clocks.
+"""
+
+import datetime as dt
+import hashlib
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from node import eventlog
+from node.dicom.identifiers import InstanceUID
+from node.errors import NodeError
+from node.eventlog import Event
+from node.jobs import sandbox
+from node.jobs.port import JobQueue
+from node.jobs.steps import InputFile, Task
+from node.jobs.watch import CancelWatch
+from node.ledger import Ledger
+from node.records import Job, ResultRecord
+from node.settings import Settings
+from node.spool import Spool
+
+MEASURE, DELIVER = "measure_study", "deliver"  # workflow names: rows of running nodes hold them
+ANALYSIS_QUEUE = "analysis"
+
+Send = Callable[[str, str, int, bool], bool]
+
+
+def delivery_queue(destination: str) -> str:
+    """Return the queue of a destination: one each, so that an archive that is down holds up no other."""
+    return f"deliver.{destination}"
+
+
+def delivery_id(job_id: str, destination: str, attempt: int) -> str:
+    """Return the workflow id of one attempt; whoever enqueues it twice adds nothing."""
+    return f"{job_id}:{destination}:{attempt}"
+
+
+class Enqueuer(Protocol):
+    """The working queue, or a view of it."""
+
+    def enqueue_in(
+        self, connection: sa.Connection, workflow: str, queue: str, workflow_id: str, *arguments: Any
+    ) -> None: ...
+
+
+def owe(
+    queue: Enqueuer, connection: sa.Connection, job_id: str, destination: str, *, after: int, attempts: int
+) -> None:
+    """Enqueue the first of `attempts` more tries to deliver, of which `after` were spent before."""
+    first = after + 1
+    queue.enqueue_in(
+        connection,
+        DELIVER,
+        delivery_queue(destination),
+        delivery_id(job_id, destination, first),
+        job_id,
+        destination,
+        first,
+        after + attempts,
+    )
+
+
+class Pipeline:
+    """Registers the workflows with the queue, and enqueues them.
+
+    Parameters
+    ----------
+    send : callable
+        `send(job_id, destination, attempt, final)` tries to deliver what is owed and returns whether some still is;
+        `final` says that no attempt follows.
+    """
+
+    def __init__(
+        self, queue: JobQueue, ledger: Ledger, spool: Spool, settings: Settings, *, cancel: CancelWatch, send: Send
+    ) -> None:
+        self._queue, self._ledger, self._spool, self._settings = queue, ledger, spool, settings
+        self._cancel, self._send = cancel, send
+        self._work = (settings.node.data_dir / "work").resolve()
+        self._assemble = queue.step("assemble", self._assemble_job)
+        self._measure = queue.step("measure", self._measure_job)
+        self._report = queue.step("report", self._report_job)
+        self._settle = queue.step("settle", self._settle_job)
+        self._fail = queue.step("fail", self._fail_job)
+        self._attempt = queue.step("send", self._attempt_delivery)
+        attempts = settings.jobs.recovery_attempts
+        queue.workflow(MEASURE, self._measure_study, recovery_attempts=attempts)
+        queue.workflow(DELIVER, self._deliver, recovery_attempts=attempts)
+
+    def queues(self) -> dict[str, int]:
+        """Return the queues to serve, and how many jobs each may run at a time."""
+        served = {delivery_queue(one.name): 1 for one in self._settings.destination}
+        return {ANALYSIS_QUEUE: self._settings.jobs.parallel} | served
+
+    def enqueue(self, connection: sa.Connection, job: Job) -> None:
+        """Enqueue a job inside the caller's transaction."""
+        self._queue.enqueue_in(connection, MEASURE, ANALYSIS_QUEUE, job.id, job.id)
+
+    # ---------------------------------------------------------------- workflows
+
+    def _measure_study(self, job_id: str) -> str:
+        try:
+            repeats = self._assemble(job_id)
+            if repeats:
+                outcome, objects = f"repeats {repeats}", []
+            else:
+                outcome, objects = self._measure(job_id), self._report(job_id)
+            self._settle(job_id, outcome, objects)
+        except Exception as error:  # recorded by the engine as well; the ledger is what people look at
+            self._fail(job_id, _reason(error))
+            raise
+        return str(outcome)
+
+    def _deliver(self, job_id: str, destination: str, attempt: int, last: int) -> str:
+        """Run one attempt; the next is a job of its own, so that waiting holds no thread and survives everything."""
+        wait_s = self._attempt(job_id, destination, attempt, last)
+        if wait_s is None:
+            return "done"
+        self._queue.enqueue_from_workflow(
+            DELIVER,
+            delivery_queue(destination),
+            delivery_id(job_id, destination, attempt + 1),
+            job_id,
+            destination,
+            attempt + 1,
+            last,
+            delay_s=wait_s,
+        )
+        return "again later"
+
+    # ---------------------------------------------------------------- steps
+
+    def _assemble_job(self, job_id: str) -> str:
+        """Write down what the job measures; return the job that measured just that before, or ""."""
+        inputs = self._ledger.inputs(job_id)
+        settings = self._settings
+        digest = hashlib.sha256()
+        for role, instances in sorted(inputs.items()):
+            for sop_instance, _path, sha256 in instances:
+                digest.update(f"{role}\x1f{sop_instance}\x1f{sha256}\n".encode())
+        digest.update(settings.analysis.configuration_hash().encode())
+        earlier = self._ledger.note_inputs(job_id, digest.hexdigest())
+        if earlier is not None:
+            eventlog.record(Event.JOB_REPEATED, job=job_id, earlier=earlier)
+            return earlier
+        folder = self._folder(job_id)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        Task(
+            inputs={
+                role: [InputFile(self._spool.path_of(path), sha256) for _uid, path, sha256 in instances]
+                for role, instances in inputs.items()
+            },
+            analysis=settings.analysis,
+            report=settings.report,
+            started=dt.datetime.now().astimezone().replace(microsecond=0),
+        ).write(folder)
+        eventlog.record(Event.JOB_STARTED, job=job_id, instances=sum(map(len, inputs.values())))
+        return ""
+
+    def _measure_job(self, job_id: str) -> str:
+        began = time.monotonic()
+        outcome = str(self._isolated("measure", job_id))
+        eventlog.record(
+            Event.JOB_MEASURED, job=job_id, outcome=f"'{outcome}'", seconds=round(time.monotonic() - began, 1)
+        )
+        return outcome
+
+    def _report_job(self, job_id: str) -> list[dict[str, str]]:
+        objects: list[dict[str, str]] = self._isolated("report", job_id)
+        for one in objects:
+            one["path"] = self._spool.store((self._folder(job_id) / one["file"]).read_bytes()).path
+        return objects
+
+    def _settle_job(self, job_id: str, outcome: str, objects: list[dict[str, str]]) -> None:
+        results = [
+            ResultRecord(InstanceUID(one["sop_instance"]), one["sop_class"], job_id, one["role"], one["path"])
+            for one in objects
+        ]
+        self._ledger.settle(
+            job_id,
+            outcome,
+            results,
+            [destination.name for destination in self._settings.destination],
+            enqueue=self._owe,
+            now=time.time(),
+        )
+        shutil.rmtree(self._folder(job_id), ignore_errors=True)
+        eventlog.record(Event.JOB_SETTLED, job=job_id, outcome=f"'{outcome}'", objects=len(results))
+
+    def _fail_job(self, job_id: str, reason: str) -> None:
+        self._ledger.fail(job_id, reason, now=time.time())
+        shutil.rmtree(self._folder(job_id), ignore_errors=True)
+        eventlog.record(Event.JOB_FAILED, logging.ERROR, job=job_id, reason=f"'{reason}'")
+
+    def _attempt_delivery(self, job_id: str, destination: str, attempt: int, last: int) -> float | None:
+        """Return after how many seconds to try again, or None if nothing is owed any more or this was the last."""
+        still_owed = self._send(job_id, destination, attempt, attempt >= last)
+        if not still_owed or attempt >= last:
+            return None
+        delivery = self._settings.delivery
+        turn = (attempt - 1) % delivery.attempts  # an operator's retry begins with short waits again
+        return min(delivery.longest_wait_s, delivery.first_wait_s * 2.0**turn)
+
+    def _owe(self, connection: sa.Connection, job_id: str, destination: str) -> None:
+        owe(self._queue, connection, job_id, destination, after=0, attempts=self._settings.delivery.attempts)
+
+    def _isolated(self, step: str, job_id: str) -> Any:
+        here = self._queue.this_workflow()
+        try:
+            return sandbox.run_isolated(
+                f"node.jobs.steps:{step}",
+                {"folder": str(self._folder(job_id))},
+                time_limit_s=self._settings.jobs.step_time_limit_s,
+                memory_limit_mb=self._settings.jobs.step_memory_limit_mb,
+                cancelled=self._cancel.watch(here),
+            )
+        finally:
+            self._cancel.forget(here)
+
+    def _folder(self, job_id: str) -> Path:
+        return self._work / job_id
+
+
+def _reason(error: Exception) -> str:
+    """Return what may be shown of an error: our own words, of others the class name."""
+    return str(error) if isinstance(error, NodeError) else type(error).__name__

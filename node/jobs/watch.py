@@ -1,0 +1,69 @@
+"""Two watches over the queue: workflows that no thread runs, and steps whose job was cancelled.
+
+Each has one `run_once()`; `repeat` gives it a thread of its own, so that a busy pool cannot silence it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from node import eventlog
+from node.eventlog import Event
+from node.jobs.port import JobQueue
+
+
+class Reconciler:
+    """Finds workflows that the database says run here and no thread here runs, and queues them again."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue, self._suspects = queue, set[str]()
+
+    def run_once(self) -> None:
+        """Compare; twice in a row a suspect: not one that is just starting or ending."""
+        believed = self._queue.pending()
+        suspects = set(believed) - self._queue.running
+        for workflow_id in suspects & self._suspects:
+            self._queue.put_back(workflow_id, believed[workflow_id])
+            eventlog.record(Event.JOB_HEALED, logging.WARNING, job=workflow_id)
+        self._suspects = suspects
+
+
+class CancelWatch:
+    """Tells running steps that their job was cancelled; the engine itself stops a job only between steps."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+        self._waiting: dict[str, threading.Event] = {}
+        self._lock = threading.Lock()
+
+    def watch(self, workflow_id: str) -> threading.Event:
+        """Return the event that is set when the workflow is cancelled."""
+        with self._lock:
+            return self._waiting.setdefault(workflow_id, threading.Event())
+
+    def forget(self, workflow_id: str) -> None:
+        """End the watch over a workflow."""
+        with self._lock:
+            self._waiting.pop(workflow_id, None)
+
+    def run_once(self) -> None:
+        """Set the events of what was cancelled; no step runs, no query."""
+        with self._lock:
+            waiting = dict(self._waiting)
+        if waiting:
+            for workflow_id in self._queue.cancelled_among(waiting):
+                waiting[workflow_id].set()
+
+
+def repeat(run_once: Callable[[], None], every_s: float, name: str) -> None:
+    """Call `run_once` for the life of the process, in a thread of its own; a failure is logged, not fatal."""
+
+    def loop() -> None:
+        pause = threading.Event()
+        while not pause.wait(every_s):
+            try:
+                run_once()
+            except Exception as error:  # the database may be away for a while; the next turn tries again
+                eventlog.record(Event.LOOP_FAILED, logging.ERROR, loop=name, error=type(error).__name__)
+
+    threading.Thread(target=loop, daemon=True, name=name).start()

@@ -1,0 +1,133 @@
+"""The plug-in points. Our own parts come in through the same entry points as anybody else's.
+
+Entry point groups: `paraspinal_node.segmenters`, `paraspinal_node.detectors`, `paraspinal_node.destinations`,
+`paraspinal_node.triggers` (see `plugins.py`). Members are read-only properties, so that frozen dataclasses fit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from node.findings import Gate
+from node.records import SeriesProgress
+
+Array = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """What a segmenter saw in one volume, in canonical order (head, back, left; `dicom.geometry`).
+
+    Parameters
+    ----------
+    muscles : ndarray of uint8, shape of the volume
+        Posterior paraspinal compartment: 1 left, 2 right, 0 elsewhere.
+    body, canal : ndarray of bool
+        Skin and all within; the spinal canal (may be empty).
+    accepted : ndarray of bool, shape (slices,)
+        Slices that pass the segmenter's own quality gates.
+    gates : tuple of Gate
+        Those gates with what they found.
+    confidence : str
+        "high" or "low", for the caveat in the report.
+    """
+
+    muscles: npt.NDArray[np.uint8]
+    body: Mask
+    canal: Mask
+    accepted: npt.NDArray[np.bool_]
+    gates: tuple[Gate, ...]
+    confidence: str
+
+
+class Segmenter(Protocol):
+    """Finds body, canal and the left and right posterior paraspinal muscles."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    def segment(self, volume: Array, *, spacing_mm: tuple[float, float, float]) -> Segmentation:
+        """Return the segmentation of a volume in canonical order (head, back, left); spacing in the same order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """One focal enhancing region: its voxels in the volume's order, and the detector's score."""
+
+    region: Mask
+    score: float
+
+
+class Detector(Protocol):
+    """Finds focal enhancing candidates in muscle."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    def detect(
+        self, pre: Array, post: Array, muscle: Mask, *, spacing_mm: tuple[float, float, float], residual_mm: float
+    ) -> Sequence[Candidate]:
+        """Return candidates, best first.
+
+        Parameters
+        ----------
+        pre, post : ndarray of float32
+            Registered and gain-corrected signal, one grid, in canonical order.
+        muscle : ndarray of bool
+            Where to look.
+        spacing_mm : tuple of float
+            Voxel spacing along the axes of the arrays.
+        residual_mm : float
+            What the registration left, standard deviation per axis.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a destination said to one object: stored or not, for good or worth trying again."""
+
+    sop_instance: str
+    stored: bool
+    permanent: bool
+    status: str  # "0x0000" or a word; never the text of somebody else's exception
+
+
+class Destination(Protocol):
+    """Takes finished objects."""
+
+    @property
+    def name(self) -> str: ...
+
+    def deliver(self, objects: Sequence[Dataset]) -> Sequence[Answer]:
+        """Send the objects over one association and return an answer for each that got one.
+
+        Raises
+        ------
+        DeliveryError
+            If no association could be had at all.
+        """
+        ...
+
+
+class Trigger(Protocol):
+    """Decides when a series is whole."""
+
+    @property
+    def name(self) -> str: ...
+
+    def evidence(self, series: SeriesProgress, *, now: float) -> str | None:
+        """Return what says that the series is whole, or None while it may still grow."""
+        ...

@@ -1,0 +1,226 @@
+"""Every code we write, and the identification of the schemes they come from.
+
+Codes are pydicom's `Code`, which cannot change: a highdicom `CodedConcept` is stored by reference, so a modifier
+added at one place would appear at all. Where a comment names a CID, value and meaning are those of PS3.16.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+
+PRIVATE_SCHEME = "99PVM"
+
+# A value is never used again for something else and a meaning is never re-worded once a release has written it:
+# archives keep them for decades. Values up to 16 characters (a longer one becomes a Long Code Value), meanings up
+# to 64 (PS3.3 section 8.1). PVM019 is kept for the enhancement map, PVM036 for a classifier.
+PRIVATE_MEANINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "PVM001": "Pre-contrast signal intensity",
+        "PVM002": "Post-contrast signal intensity",
+        "PVM003": "Relative signal enhancement",
+        "PVM004": "Lesion to reference muscle enhancement ratio",
+        "PVM005": "Left-right enhancement asymmetry index",
+        "PVM006": "Vessel volume fraction on MR venography",
+        "PVM007": "Enhancing volume fraction",
+        "PVM008": "Centroid distance from midsagittal plane",
+        "PVM009": "Vessel volume fraction around the lesion on MR venography",
+        "PVM013": "Intended use statement",
+        "PVM014": "MR venography vascularity relative to reference muscle",
+        "PVM015": "Increased",
+        "PVM016": "Not increased",
+        "PVM018": "Paravertebral venous plexus",
+        "PVM019": "Voxelwise percent enhancement of T1 weighted MR signal",
+        "PVM020": "Analysis input completeness",
+        "PVM021": "Pre and post contrast T1 and MR venography present",
+        "PVM022": "Post contrast T1 only",
+        "PVM023": "Pre and post contrast T1 without MR venography",
+        "PVM024": "Post contrast T1 and MR venography, no pre contrast T1",
+        "PVM030": "Largest axial in-plane diameter and its perpendicular",
+        "PVM031": "Threshold on percent enhancement map",
+        "PVM032": "Threshold on MR venography",
+        "PVM033": "Ratio of relative enhancements",
+        "PVM034": "Difference over sum of left and right enhancement",
+        "PVM035": "Centroid of segmented voxels",
+        "PVM036": "Classifier output",
+        "PVM040": "Enhancement grade, not a tumor grade",
+        "PVM041": "Not measured",
+        "PVM042": "Limitation",
+        "PVM043": "Quality check",
+    }
+)
+
+
+def _private(value: str) -> Code:
+    return Code(value, PRIVATE_SCHEME, PRIVATE_MEANINGS[value])
+
+
+# Document: TID 1500, 1204, 1600, 1602 - 1606
+REPORT_TITLE = Code("126000", "DCM", "Imaging Measurement Report")  # CID 7021; OHIF opens no other title
+PROCEDURE_REPORTED = Code("25056-3", "LN", "MRI unspecified body region")  # CID 100; PixelMed: any other is an error
+ENGLISH = Code("en-US", "RFC5646", "English (United States)")  # TID 1204, CID 5000
+LANGUAGE = Code("121049", "DCM", "Language of Content Item and Descendants")
+OBSERVER_TYPE = Code("121005", "DCM", "Observer Type")
+DEVICE = Code("121007", "DCM", "Device")  # CID 270
+IMAGE_LIBRARY = Code("111028", "DCM", "Image Library")
+IMAGE_LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
+SOURCE = Code("260753009", "SCT", "Source")  # TID 1601; pydicom's "Source (attribute)" is SNOMED's long name
+MODALITY = Code("121139", "DCM", "Modality")
+MAGNETIC_RESONANCE = Code("MR", "DCM", "Magnetic Resonance")  # CID 29
+STUDY_DATE = Code("111060", "DCM", "Study Date")
+STUDY_TIME = Code("111061", "DCM", "Study Time")
+FRAME_OF_REFERENCE_UID = Code("112227", "DCM", "Frame of Reference UID")
+PIXEL_DATA_ROWS = Code("110910", "DCM", "Pixel Data Rows")
+PIXEL_DATA_COLUMNS = Code("110911", "DCM", "Pixel Data Columns")
+HORIZONTAL_PIXEL_SPACING = Code("111026", "DCM", "Horizontal Pixel Spacing")
+VERTICAL_PIXEL_SPACING = Code("111066", "DCM", "Vertical Pixel Spacing")
+SPACING_BETWEEN_SLICES = Code("112226", "DCM", "Spacing between slices")
+SLICE_THICKNESS = Code("112225", "DCM", "Slice Thickness")
+IMAGE_ORIENTATION = (
+    Code("110904", "DCM", "Image Orientation (Patient) Row X"),
+    Code("110905", "DCM", "Image Orientation (Patient) Row Y"),
+    Code("110906", "DCM", "Image Orientation (Patient) Row Z"),
+    Code("110907", "DCM", "Image Orientation (Patient) Column X"),
+    Code("110908", "DCM", "Image Orientation (Patient) Column Y"),
+    Code("110909", "DCM", "Image Orientation (Patient) Column Z"),
+)
+IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")  # TID 1500 row 12
+
+# Measurement groups: TID 1411, 1501, 1419
+MEASUREMENT_GROUP = Code("125007", "DCM", "Measurement Group")
+TRACKING_IDENTIFIER = Code("112039", "DCM", "Tracking Identifier")  # TID 4108
+TRACKING_UNIQUE_IDENTIFIER = Code("112040", "DCM", "Tracking Unique Identifier")  # TID 4108
+SOURCE_SERIES = Code("121232", "DCM", "Source series for segmentation")
+
+# Anatomy and findings
+DEEP_BACK_MUSCLE = Code("244849004", "SCT", "Deep muscle of back")  # TotalSegmentator's name for multifidus + erector
+MUSCLE = Code("91727004", "SCT", "Muscle")  # CID 7166, 7191
+VEIN = Code("29092000", "SCT", "Vein")  # CID 7191
+VENOUS_PLEXUS = _private("PVM018")  # no verified standard code
+LEFT = Code("7771000", "SCT", "Left")  # CID 244
+RIGHT = Code("24028007", "SCT", "Right")  # CID 244
+ENHANCING_LESION = Code("C113842", "NCIt", "Enhancing Lesion")  # CID 7159; never a diagnosis
+ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")  # CID 7150
+ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")  # CID 7150
+
+# Measurements
+VOLUME = Code("118565006", "SCT", "Volume")  # CID 7472
+LONG_AXIS = Code("103339001", "SCT", "Long axis")  # CID 7470
+SHORT_AXIS = Code("103340004", "SCT", "Short axis")  # CID 7470
+DISTANCE_FROM_SKIN = Code("121243", "DCM", "Distance from skin")  # CID 6165
+PRE_SIGNAL = _private("PVM001")
+POST_SIGNAL = _private("PVM002")
+ENHANCEMENT = _private("PVM003")
+MUSCLE_RATIO = _private("PVM004")
+ASYMMETRY = _private("PVM005")
+VESSEL_FRACTION = _private("PVM006")
+ENHANCING_FRACTION = _private("PVM007")
+DISTANCE_FROM_MIDLINE = _private("PVM008")
+VESSEL_FRACTION_AROUND = _private("PVM009")
+
+MEDIAN = Code("373099004", "SCT", "Median")  # CID 7464
+MAXIMUM = Code("56851009", "SCT", "Maximum")  # CID 7464
+STANDARD_DEVIATION = Code("386136009", "SCT", "Standard Deviation")  # CID 7464
+SUM_OF_VOXELS = Code("126030", "DCM", "Sum of segmented voxel method for volume")  # CID 7474
+IN_PLANE_DIAMETERS = _private("PVM030")
+ENHANCEMENT_THRESHOLD = _private("PVM031")
+VENOGRAPHY_THRESHOLD = _private("PVM032")
+RATIO_OF_ENHANCEMENTS = _private("PVM033")
+DIFFERENCE_OVER_SUM = _private("PVM034")
+CENTROID = _private("PVM035")
+
+PERCENT = Code("%", "UCUM", "Percent")
+RATIO = Code("{ratio}", "UCUM", "ratio")
+MILLIMETER = Code("mm", "UCUM", "mm")
+CUBIC_MILLIMETER = Code("mm3", "UCUM", "cubic millimeter")
+ARBITRARY_UNIT = Code("[arb'U]", "UCUM", "arbitrary unit")
+PIXELS = Code("{pixels}", "UCUM", "Pixels")  # TID 1604
+DIRECTION_COSINE = Code("{-1:1}", "UCUM", "{-1:1}")  # TID 1604
+
+# Qualitative evaluations
+ENHANCEMENT_PATTERN = Code("RID6058", "RADLEX", "Enhancement pattern")
+FOCAL_ENHANCEMENT = Code("130604", "DCM", "Focal Contrast Enhancement")  # CID 6345
+VASCULARITY = Code("111372", "DCM", "Vascularity")
+VASCULARITY_NOT_PRESENT = Code("111373", "DCM", "Vascularity not present")  # CID 6157
+VASCULARITY_NOT_ASSESSED = Code("111374", "DCM", "Vascularity not assessed")  # CID 6157
+VASCULARITY_IN_LESION = Code("111375", "DCM", "Vascularity present in lesion")  # CID 6157
+VENOGRAPHY_VASCULARITY = _private("PVM014")
+INCREASED = _private("PVM015")
+NOT_INCREASED = _private("PVM016")
+
+PROCESSING_SUMMARY = Code("111017", "DCM", "CAD Processing and Findings Summary")
+ALL_WITHOUT_FINDINGS = Code("111241", "DCM", "All algorithms succeeded; without findings")  # CID 6047
+ALL_WITH_FINDINGS = Code("111242", "DCM", "All algorithms succeeded; with findings")  # CID 6047
+SOME_WITHOUT_FINDINGS = Code("111243", "DCM", "Not all algorithms succeeded; without findings")  # CID 6047
+SOME_WITH_FINDINGS = Code("111244", "DCM", "Not all algorithms succeeded; with findings")  # CID 6047
+NONE_SUCCEEDED = Code("111245", "DCM", "No algorithms succeeded; without findings")  # CID 6047
+
+STUDY_QUALITY = Code("130549", "DCM", "Imaging Study Quality")
+SERIES_QUALITY = Code("130550", "DCM", "Imaging Series Quality")
+DIAGNOSTIC_QUALITY = Code("RID12", "RADLEX", "Diagnostic quality")  # CID 7036
+LIMITED_QUALITY = Code("RID13", "RADLEX", "Limited quality")  # CID 7036
+NON_DIAGNOSTIC_QUALITY = Code("RID14", "RADLEX", "Non-diagnostic quality")  # CID 7036
+QUALITY_FINDING = Code("111052", "DCM", "Quality Finding")
+INCOMPLETE_COVERAGE = Code("130576", "DCM", "Anatomy coverage incomplete")  # CID 6315
+POOR_SNR = Code("130578", "DCM", "Poor SNR")  # CID 6315
+POOR_CONTRAST_TIMING = Code("130579", "DCM", "Poor contrast timing")  # CID 6315
+INADEQUATE_ENHANCEMENT = Code("130580", "DCM", "Inadequate contrast enhancement")  # CID 6315
+
+INPUT_COMPLETENESS = _private("PVM020")
+PRE_POST_AND_VENOGRAPHY = _private("PVM021")
+POST_ONLY = _private("PVM022")
+PRE_AND_POST = _private("PVM023")
+POST_AND_VENOGRAPHY = _private("PVM024")
+
+SUMMARY = Code("121111", "DCM", "Summary")
+FINDING = Code("121071", "DCM", "Finding")
+DIFFERENTIAL = Code("111023", "DCM", "Differential Diagnosis/Impression")
+INTENDED_USE = _private("PVM013")
+GRADE = _private("PVM040")
+NOT_MEASURED = _private("PVM041")
+LIMITATION = _private("PVM042")
+QUALITY_CHECK = _private("PVM043")
+
+# Equipment and algorithm
+PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")  # CID 7005
+HISTOGRAM_ANALYSIS = Code("123105", "DCM", "Histogram Analysis")  # CID 7162: thresholds and filters, nothing learned
+
+WRITTEN = frozenset(
+    (code.value, code.scheme_designator, code.meaning)
+    for entry in tuple(vars().values())
+    for code in (entry if isinstance(entry, tuple) and not isinstance(entry, Code) else (entry,))
+    if isinstance(code, Code)
+)  # every constant above, as (value, scheme, meaning)
+
+_PUBLIC_SCHEMES = {  # PS3.16 table 8-1
+    "DCM": ("1.2.840.10008.2.16.4", "DICOM Controlled Terminology"),
+    "LN": ("2.16.840.1.113883.6.1", "LOINC"),
+    "NCIt": ("2.16.840.1.113883.3.26.1.1", "NCI Thesaurus"),
+    "RADLEX": ("2.16.840.1.113883.6.256", "RadLex"),
+    "SCT": ("2.16.840.1.113883.6.96", "SNOMED CT"),
+    "UCUM": ("2.16.840.1.113883.6.8", "Unified Code for Units of Measure"),
+    "UMLS": ("2.16.840.1.113883.6.86", "Unified Medical Language System"),
+}
+_PRIVATE_SCHEME_UID = "2.25.61018591353669656744707400588874690636"  # ours for good, made once
+
+
+def identify_schemes(dataset: Dataset, *, organization: str) -> list[Dataset]:
+    """Return the items of Coding Scheme Identification Sequence for the schemes that `dataset` uses (PS3.3 C.12.1)."""
+    used = {element.value for element in dataset.iterall() if element.keyword == "CodingSchemeDesignator"}
+    return [_identification(scheme, organization) for scheme in sorted(used & {*_PUBLIC_SCHEMES, PRIVATE_SCHEME})]
+
+
+def _identification(scheme: str, organization: str) -> Dataset:
+    item = Dataset()
+    item.CodingSchemeDesignator = scheme
+    if scheme == PRIVATE_SCHEME:
+        item.CodingSchemeUID = _PRIVATE_SCHEME_UID
+        item.CodingSchemeName = "Paravertebral muscle MRV analysis codes"
+        item.CodingSchemeVersion = "1"  # here only: in a code item it would become part of the code's identity
+        item.CodingSchemeResponsibleOrganization = organization
+    else:
+        item.CodingSchemeRegistry = "HL7"
+        item.CodingSchemeUID, item.CodingSchemeName = _PUBLIC_SCHEMES[scheme]
+    return item

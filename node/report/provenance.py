@@ -1,0 +1,165 @@
+"""Provenance: who made the objects of one analysis, from what, and when.
+
+Nothing in an object is drawn by chance or read from a clock: the same analysis gives the same bytes again, so that
+an archive takes a repeated delivery for a duplicate and not for a second result.
+"""
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import highdicom as hd
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.valuerep import DA, DT, TM
+
+from node import __version__
+from node.dicom.identifiers import derived_uid
+from node.errors import ReportError
+from node.findings import Algorithm
+from node.report import codes
+from node.report.sources import Study
+from node.settings import ReportSettings
+
+_OFFSET = re.compile(r"([+-])([01]\d)([0-5]\d)")  # PS3.3 C.12.1.1.8, Timezone Offset From UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of result object. Each has a series of its own, with a number that viewers hang after the images."""
+
+    role: str
+    series_number: int
+    description: str  # Series Description, up to 64 characters (VR LO)
+
+
+MUSCLES = Kind("seg-muscles", 9001, "PVM SEG muscles (automatic, investigational)")
+VESSELS = Kind("seg-vessels", 9011, "PVM SEG vessels (automatic, investigational)")
+LESIONS = Kind("seg-lesions", 9021, "PVM SEG lesions (automatic, investigational)")
+REPORT = Kind("sr", 9004, "PVM measurement report (automatic, investigational)")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The one origin of all objects of one analysis.
+
+    Parameters
+    ----------
+    algorithm : Algorithm
+        What measured.
+    settings : ReportSettings
+        The product as it names itself.
+    moment : datetime
+        Start of the analysis, in the time zone that the objects are written in. Content Date and Time are the start
+        by IHE AI Results 6.5.3; the other times follow it, so that they never change.
+    analysis : str
+        UID that stands for inputs, algorithm, configuration and product.
+    """
+
+    algorithm: Algorithm
+    settings: ReportSettings
+    moment: dt.datetime
+    analysis: str
+
+    @classmethod
+    def of(cls, study: Study, algorithm: Algorithm, *, settings: ReportSettings, started: dt.datetime) -> "Provenance":
+        """Return the provenance of an analysis of `study`.
+
+        Raises
+        ------
+        ReportError
+            If `started` has no time zone.
+        """
+        if started.tzinfo is None:
+            raise ReportError("the start of the analysis must have a time zone")
+        analysis = derived_uid(
+            str(study.header.StudyInstanceUID),
+            *sorted(str(instance.SOPInstanceUID) for instance in study.instances),
+            algorithm.name,
+            algorithm.version,
+            algorithm.configuration_hash,
+            __version__,  # another release words the report differently: the same UID would name other content
+            settings.model_dump_json(),
+        )
+        return cls(algorithm, settings, started.astimezone(_time_zone(study.header) or started.tzinfo), analysis)
+
+    def uid(self, *parts: str) -> str:
+        """Return the UID of that part of the analysis which `parts` name."""
+        return derived_uid(self.analysis, *parts)
+
+    def tracking_uid(self, identifier: str) -> str:
+        """Return the Tracking UID of what `identifier` names: the same in the SEG and in the report."""
+        return self.uid("tracking", identifier)
+
+    @property
+    def device_uid(self) -> str:
+        """UID of the algorithm as released: another version is another device (IHE AI Results 6.5.3.1)."""
+        return derived_uid("device", self.algorithm.name, self.algorithm.version)
+
+    def parameters(self) -> dict[str, str]:
+        """Return the algorithm's parameters, and the hash that stands for them all."""
+        return {**self.algorithm.parameters, "configuration_hash": self.algorithm.configuration_hash}
+
+    def attributes(self, kind: Kind) -> dict[str, Any]:
+        """Return highdicom's arguments that every object of `kind` has: identity, equipment, times."""
+        day, clock = self.moment.date(), self.moment.time()
+        return {
+            "series_instance_uid": self.uid(kind.role, "series"),
+            "series_number": kind.series_number,
+            "series_description": kind.description,
+            "sop_instance_uid": self.uid(kind.role, "instance"),
+            "instance_number": 1,
+            "manufacturer": self.settings.manufacturer,
+            "manufacturer_model_name": self.settings.model,
+            "software_versions": __version__,
+            "device_serial_number": self.settings.serial_number,
+            "institution_name": self.settings.institution or None,
+            "content_date": day,
+            "content_time": clock,
+            "series_date": day,
+            "series_time": clock,
+            "contributing_equipment": [self._algorithm_as_equipment()],
+        }
+
+    def finished(self, dataset: Dataset) -> Dataset:
+        """Return `dataset` as it will be sent: what highdicom leaves out added, what it reads from the clock replaced.
+
+        The object goes through its own bytes, so that the gate judges what a receiver will read.
+        """
+        dataset.InstanceCreationDate, dataset.InstanceCreationTime = DA(self.moment.date()), TM(self.moment.time())
+        dataset.TimezoneOffsetFromUTC = f"{self.moment:%z}"
+        for equipment in dataset.ContributingEquipmentSequence:
+            if equipment.ManufacturerModelName == "highdicom":
+                equipment.ContributionDateTime = DT(self.moment)
+        dataset.CodingSchemeIdentificationSequence = codes.identify_schemes(
+            dataset, organization=self.settings.manufacturer
+        )
+        buffer = BytesIO()
+        dataset.save_as(buffer, enforce_file_format=True)
+        buffer.seek(0)
+        return dcmread(buffer)
+
+    def _algorithm_as_equipment(self) -> hd.ContributingEquipment:
+        equipment = hd.ContributingEquipment(
+            manufacturer=self.settings.manufacturer,
+            manufacturer_model_name=self.algorithm.name,
+            software_versions=self.algorithm.version,
+            device_serial_number=self.settings.serial_number,
+            purpose_of_reference=codes.PROCESSING_EQUIPMENT,
+            contribution_datetime=self.moment,
+            contribution_description="Automated image analysis",
+        )
+        equipment.DeviceUID = self.device_uid  # highdicom has no argument for it
+        return equipment
+
+
+def _time_zone(header: Dataset) -> dt.tzinfo | None:
+    """Return the zone that the source's times are in: copied and new times stand side by side in one object."""
+    match = _OFFSET.fullmatch(str(header.get("TimezoneOffsetFromUTC") or ""))
+    if match is None:
+        return None
+    sign, hours, minutes = match.groups()
+    offset = dt.timedelta(hours=int(hours), minutes=int(minutes))
+    return dt.timezone(-offset if sign == "-" else offset)

@@ -1,0 +1,232 @@
+"""Segmentations: muscles, lesions and vessels as DICOM SEG, each on the grid of the series it was drawn on."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import highdicom as hd
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import EnhancedMRImageStorage
+
+from node.dicom.headers import find_value
+from node.errors import ReportError
+from node.findings import LesionFindings, Measurement, Side
+from node.report import codes
+from node.report.provenance import LESIONS, MUSCLES, VESSELS, Kind, Provenance
+from node.report.sources import SeriesEvidence, Study
+
+Labels = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
+
+LATERALITY = {Side.LEFT: codes.LEFT, Side.RIGHT: codes.RIGHT}
+MUSCLE_LABEL = {Side.LEFT: 1, Side.RIGHT: 2}  # of `Regions.muscles`
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """What one label of a mask stands for."""
+
+    label: int
+    tracking_identifier: str
+    name: str
+    category: Code
+    type: Code
+    site: Code | None
+    side: Side | None
+    color: str  # sRGB; chosen, apart from each other and from grey
+
+
+def muscle_region(side: Side) -> Region:
+    """Return what the mask of one side's muscles stands for."""
+    return Region(
+        MUSCLE_LABEL[side],
+        f"PVM muscle {side}",
+        f"Paravertebral muscle {side}",
+        codes.ANATOMICAL_STRUCTURE,
+        codes.DEEP_BACK_MUSCLE,
+        None,
+        side,
+        {Side.LEFT: "#4a90d9", Side.RIGHT: "#2a70b9"}[side],
+    )
+
+
+def lesion_region(lesion: LesionFindings) -> Region:
+    """Return what the mask of one lesion stands for."""
+    return Region(
+        lesion.number,
+        f"PVM lesion {lesion.number}",
+        f"Enhancing lesion {lesion.number}",
+        codes.ABNORMAL_STRUCTURE,
+        codes.ENHANCING_LESION,
+        codes.DEEP_BACK_MUSCLE,
+        lesion.side,
+        "#ff4040",
+    )
+
+
+_VESSELS = Region(
+    1, "PVM vessels", "MRV vessels", codes.ANATOMICAL_STRUCTURE, codes.VEIN, codes.VENOUS_PLEXUS, None, "#00d0d0"
+)
+
+
+def segmentations(measurement: Measurement, study: Study, provenance: Provenance) -> dict[Kind, Dataset]:
+    """Return one SEG for each kind of region that was found; an empty mask makes none.
+
+    Muscles, lesions and vessels never share an object: viewers show segments that do not overlap best.
+
+    Raises
+    ------
+    ReportError
+        If a mask lies on a series that the evidence has not, or has not in that shape.
+    """
+    masks = measurement.regions
+    lesions = [lesion_region(lesion) for lesion in measurement.findings.lesions]
+    layers: list[tuple[Kind, Labels | None, Sequence[Region], str]] = [
+        (MUSCLES, masks.muscles, [muscle_region(side) for side in Side], masks.reference),
+        (LESIONS, masks.lesions, lesions, masks.reference),
+        (VESSELS, masks.vessels, [_VESSELS], "mrv"),
+    ]
+    objects = {}
+    for kind, mask, described, role in layers:
+        present = [] if mask is None else [region for region in described if (mask == region.label).any()]
+        if mask is None or not present:
+            continue
+        series = study.series_of(role)
+        if not series.headers[0].get("FrameOfReferenceUID"):
+            continue  # type 1 in a SEG: without it the voxels lie nowhere, and the report goes without segments
+        objects[kind] = _segmentation(kind, mask, present, series, study, provenance)
+    return objects
+
+
+def _segmentation(
+    kind: Kind, mask: Labels, regions: Sequence[Region], series: SeriesEvidence, study: Study, provenance: Provenance
+) -> Dataset:
+    grid = _grid(series, study)
+    wanted = (len(series.slices), int(grid.Rows), int(grid.Columns))
+    if mask.shape != wanted:
+        raise ReportError(f"{kind.role}: the mask has shape {mask.shape}, its series {wanted}")
+    segments = np.zeros(mask.shape, np.uint8)
+    for number, region in enumerate(regions, 1):
+        segments[mask == region.label] = number
+    content = kind.role.removeprefix("seg-")
+    dataset = hd.seg.Segmentation(
+        source_images=[grid],
+        pixel_array=segments,
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_description(n, region, kind, provenance) for n, region in enumerate(regions, 1)],
+        omit_empty_frames=True,
+        content_label=f"PVM_{content.upper()}",
+        content_description=f"Paravertebral muscle analysis: {content}",
+        **provenance.attributes(kind),
+    )
+    _refer_to_sources(dataset, series)
+    _name_dimensions(dataset, provenance.uid(kind.role, "dimensions"))
+    dataset.BodyPartExamined = study.header.get("BodyPartExamined") or "SPINE"  # else Laterality is wanted (type 2C)
+    return provenance.finished(dataset)
+
+
+def _grid(series: SeriesEvidence, study: Study) -> Dataset:
+    """Return a multi-frame header whose frames are the slices of the volume, in their order.
+
+    highdicom takes the geometry of a SEG from source images, but knows only series of classic instances with one
+    orientation to the last digit, or one multi-frame instance with a shared orientation. Scanners send more kinds,
+    so it is shown this stand-in, and the references to it are turned to the true instances afterwards.
+    """
+    positions = np.array([_position(series, index) for index in range(len(series.slices))])
+    if len(positions) < 2:
+        raise ReportError(f"regions lie on the {series.role!r} series, which has no volume")
+    first = series.headers[series.slices[0][0]]
+    spacing = float(np.linalg.norm(positions[-1] - positions[0])) / (len(positions) - 1)
+
+    shared = Dataset()
+    shared.PixelMeasuresSequence = hd.PixelMeasuresSequence(
+        pixel_spacing=[float(one) for one in find_value(first, "PixelSpacing")],
+        slice_thickness=float(find_value(first, "SliceThickness") or spacing),
+        spacing_between_slices=spacing,
+    )
+    shared.PlaneOrientationSequence = hd.PlaneOrientationSequence(
+        coordinate_system="PATIENT",
+        image_orientation=[float(one) for one in find_value(first, "ImageOrientationPatient")],
+    )
+    grid = study.standing_for(first)
+    grid.SOPClassUID = EnhancedMRImageStorage
+    grid.FrameOfReferenceUID = first.FrameOfReferenceUID
+    grid.Rows, grid.Columns = first.Rows, first.Columns
+    grid.NumberOfFrames = len(positions)
+    grid.SharedFunctionalGroupsSequence = [shared]
+    grid.PerFrameFunctionalGroupsSequence = [_plane(position) for position in positions.tolist()]
+    return grid
+
+
+def _position(series: SeriesEvidence, index: int) -> list[float]:
+    header_index, frame = series.slices[index]
+    header = series.headers[header_index]
+    per_frame = header.get("PerFrameFunctionalGroupsSequence")
+    plane = per_frame[frame].PlanePositionSequence[0] if per_frame else header
+    return [float(one) for one in plane.ImagePositionPatient]
+
+
+def _plane(position: list[float]) -> Dataset:
+    item = Dataset()
+    item.PlanePositionSequence = hd.PlanePositionSequence(coordinate_system="PATIENT", image_position=position)
+    return item
+
+
+def _description(number: int, region: Region, kind: Kind, provenance: Provenance) -> hd.seg.SegmentDescription:
+    description = hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=region.name,
+        segmented_property_category=region.category,
+        segmented_property_type=region.type,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=provenance.algorithm.name,
+            family=codes.HISTOGRAM_ANALYSIS,
+            version=provenance.algorithm.version,
+            source=provenance.settings.manufacturer,
+            parameters=provenance.parameters(),
+        ),
+        tracking_uid=provenance.tracking_uid(region.tracking_identifier),
+        tracking_id=region.tracking_identifier,
+        anatomic_regions=None if region.site is None else [region.site],
+        display_color=hd.color.CIELabColor.from_string(region.color),
+    )
+    if region.side is not None:  # highdicom has no argument for it; anywhere else dciodvfy warns
+        side = [hd.sr.CodedConcept.from_code(LATERALITY[region.side])]
+        if region.site is None:
+            description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = side
+        else:
+            description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = side
+    return description
+
+
+def _refer_to_sources(dataset: Dataset, series: SeriesEvidence) -> None:
+    """Let every frame name the source slice that it was drawn on, and the object all instances of the volume."""
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        derivation = group.DerivationImageSequence[0]
+        source = deepcopy(derivation.SourceImageSequence[0])  # segments of one slice share the item
+        index, frame = series.slices[source.ReferencedFrameNumber - 1]
+        header = series.headers[index]
+        source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+        if "PerFrameFunctionalGroupsSequence" in header:
+            source.ReferencedFrameNumber = frame + 1
+        else:
+            del source.ReferencedFrameNumber
+        derivation.SourceImageSequence = [source]
+    used = [series.headers[index] for index in dict.fromkeys(index for index, _ in series.slices)]
+    dataset.SourceImageSequence = [_reference(header) for header in used]
+    dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = [_reference(header) for header in used]
+
+
+def _reference(header: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    return item
+
+
+def _name_dimensions(dataset: Dataset, uid: str) -> None:
+    """Replace the Dimension Organization UID, which highdicom draws by chance."""
+    for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid

@@ -1,0 +1,184 @@
+"""Settings: every value with its default, unit and limits. `config/node.toml` shows them all, with reasons."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from node.dicom.identifiers import AETitle, parse_ae_title
+from node.errors import SettingsError
+
+
+def _ae_title(text: str) -> AETitle:
+    try:
+        return parse_ae_title(text)
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
+
+
+Title = Annotated[str, AfterValidator(_ae_title)]
+Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free one, for tests
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A table of the file; unknown keys are faults, because a misspelt setting would silently not hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class NodeSettings(Section):
+    data_dir: Path = Path("var")
+    name: str = "node-1"
+    stop_wait_s: Annotated[int, Field(ge=0)] = 20
+
+
+class AssociationSettings(Section):
+    ae_title: Title = "PARASPINAL"
+    bind: str = "0.0.0.0"
+    port: Port = 11112
+    require_called_ae: bool = True
+    allowed_calling_ae: tuple[Title, ...] = ()
+    max_associations: Annotated[int, Field(ge=1)] = 32
+    network_timeout_s: Positive = 60.0
+    max_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 24)] = 131072
+    free_space_floor_mb: Annotated[int, Field(ge=0)] = 512
+
+
+class CompletionSettings(Section):
+    quiet_period_s: Positive = 60.0
+    sweep_every_s: Positive = 5.0
+    post_alone: bool = False
+    trigger: str = "quiet-period"
+
+
+class JobSettings(Section):
+    parallel: Annotated[int, Field(ge=1)] = 1
+    poll_every_s: Positive = 0.5
+    step_time_limit_s: Positive = 600.0
+    step_memory_limit_mb: Annotated[int, Field(ge=128)] = 4096
+    recovery_attempts: Annotated[int, Field(ge=1)] = 20
+
+
+class AnalysisSettings(Section):
+    segmenter: str = "compartments"
+    detector: str = "multiscale"
+    shortest_stack: Annotated[int, Field(ge=2)] = 5
+    widest_pixel_mm: Positive = 2.0
+    thickest_slice_mm: Positive = 6.0
+    steepest_obliqueness_deg: Positive = 30.0
+    most_saturated_fraction: Positive = 0.01
+    least_snr: Positive = 10.0
+    least_accepted_fraction: Annotated[float, Field(gt=0, le=1)] = 0.6
+    longest_translation_mm: Positive = 15.0
+    largest_rotation_deg: Positive = 8.0
+    largest_residual_mm: Positive = 0.7
+    good_residual_mm: Positive = 0.35
+    fat_enhancement: Positive = 1.03
+    narrowest_gain: Positive = 0.5
+    widest_gain: Positive = 2.0
+    detector_threshold: Positive = 7.0
+    least_muscle_ratio: Positive = 1.5
+    least_enhancement_difference_pct: Positive = 25.0
+    least_post_contrast_ratio: Positive = 1.05
+    asymmetry_flag: Positive = 0.30
+    least_post_only_ratio: Positive = 1.5
+    vessel_ratio: Positive = 1.5
+    ring_mm: Positive = 5.0
+
+    def configuration_hash(self) -> str:
+        """Return the SHA-256 over all values: two findings with one hash were made alike."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+class ReportSettings(Section):
+    manufacturer: str = "paraspinal-node project"
+    model: str = "paraspinal-node"
+    serial_number: str = "0"
+    institution: str = ""
+    segmentations: bool = True
+
+
+class DestinationSettings(Section):
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+    kind: str = "dicom"
+    ae_title: Title = "ARCHIVE"
+    host: str = "127.0.0.1"
+    port: Port = 104
+    folder: Path | None = None
+
+
+class DeliverySettings(Section):
+    attempts: Annotated[int, Field(ge=1)] = 80
+    first_wait_s: Positive = 30.0
+    longest_wait_s: Positive = 3600.0
+    network_timeout_s: Positive = 60.0
+
+
+class LogSettings(Section):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class Settings(Section):
+    """All settings of the node."""
+
+    node: NodeSettings = NodeSettings()
+    association: AssociationSettings = AssociationSettings()
+    completion: CompletionSettings = CompletionSettings()
+    jobs: JobSettings = JobSettings()
+    analysis: AnalysisSettings = AnalysisSettings()
+    report: ReportSettings = ReportSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    log: LogSettings = LogSettings()
+    destination: tuple[DestinationSettings, ...] = ()
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any]) -> "Settings":
+        """Return settings of `values`, checked.
+
+        Raises
+        ------
+        SettingsError
+            With every fault at once, one a line: where, what was found, what is wanted.
+        """
+        try:
+            settings = cls.model_validate(values)
+        except ValidationError as error:
+            raise SettingsError("\n".join(_line(fault) for fault in error.errors())) from error
+        names = [destination.name for destination in settings.destination]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise SettingsError(f"[[destination]] names must differ, found twice: {', '.join(twice)}")
+        for destination in settings.destination:
+            if destination.kind == "folder" and destination.folder is None:
+                raise SettingsError(f"[[destination]] {destination.name}: kind 'folder' needs a folder")
+        return settings
+
+
+def read_settings(path: Path | None) -> Settings:
+    """Return the settings of a TOML file, or the defaults.
+
+    Raises
+    ------
+    SettingsError
+        With every fault of the file at once.
+    """
+    if path is None:
+        return Settings()
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+    return Settings.checked(values)
+
+
+def _line(fault: Any) -> str:
+    where = [str(part) for part in fault["loc"]]
+    place = f"[{where[0]}] {'.'.join(where[1:])}".strip() if len(where) > 1 else where[0]
+    return f"{place}: {fault['msg']}, not {fault.get('input')!r}"

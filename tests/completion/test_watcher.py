@@ -1,0 +1,134 @@
+import logging
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+
+from node.completion import QuietPeriod, Watcher
+from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
+from node.ledger import Ledger
+from node.records import Job, ReceivedInstance, StudyState
+from node.settings import CompletionSettings
+from node.spool import Spool
+from tests.builders import SECRET, STUDY, part10, series_of
+
+QUIET_S = 60.0
+POST = {"ContrastBolusAgent": "GADOBUTROL", "AcquisitionDate": "20260102", "AcquisitionTime": "101500"}
+PRE = {"AcquisitionDate": "20260102", "AcquisitionTime": "100000"}
+
+
+class Desk:
+    """A watcher over real spool and ledger; `jobs` is what it enqueued."""
+
+    def __init__(self, spool: Spool, ledger: Ledger) -> None:
+        self.spool, self.ledger, self.jobs = spool, ledger, list[Job]()
+        self.watcher = Watcher(
+            ledger, spool, QuietPeriod(QUIET_S), CompletionSettings(), lambda _connection, job: self.jobs.append(job)
+        )
+
+    def receive(self, dataset: Dataset, *, now: float) -> None:
+        self.receive_bytes(dataset, part10(dataset), now=now)
+
+    def receive_bytes(self, dataset: Dataset, content: bytes, *, now: float) -> None:
+        stored = self.spool.store(content)
+        self.ledger.enter(
+            ReceivedInstance(
+                InstanceUID(dataset.SOPInstanceUID),
+                dataset.SOPClassUID,
+                StudyUID(dataset.StudyInstanceUID),
+                SeriesUID(dataset.SeriesInstanceUID),
+                "1.2.840.10008.1.2.1",
+                stored.path,
+                stored.sha256,
+                stored.size,
+                "MR1",
+            ),
+            now=now,
+        )
+
+    def receive_pair(self, *, now: float, **attributes: Any) -> None:
+        for dataset in [*series_of(1, **(PRE | attributes)), *series_of(2, **(POST | attributes))]:
+            self.receive(dataset, now=now)
+
+
+@pytest.fixture
+def desk(spool: Spool, ledger: Ledger) -> Desk:
+    return Desk(spool, ledger)
+
+
+def test_a_study_with_a_contrast_pair_becomes_a_job_after_its_quiet_period(desk: Desk) -> None:
+    desk.receive_pair(now=0.0)
+
+    desk.watcher.run_once(now=QUIET_S - 1)
+    assert desk.jobs == []
+    desk.watcher.run_once(now=QUIET_S)
+
+    assert [job.study for job in desk.jobs] == [STUDY]
+
+
+def test_a_closed_study_is_not_looked_at_again(desk: Desk) -> None:
+    desk.receive_pair(now=0.0)
+
+    desk.watcher.run_once(now=QUIET_S)
+    desk.watcher.run_once(now=2 * QUIET_S)
+
+    assert len(desk.jobs) == 1
+
+
+def test_a_series_that_still_comes_holds_the_study_open(desk: Desk) -> None:
+    desk.receive_pair(now=0.0)
+    desk.receive(next(series_of(3, AngioFlag="Y")), now=QUIET_S)
+
+    desk.watcher.run_once(now=QUIET_S + 1)
+
+    assert desk.jobs == []
+
+
+def test_a_late_instance_makes_a_second_job(desk: Desk) -> None:
+    desk.receive_pair(now=0.0)
+    desk.watcher.run_once(now=QUIET_S)
+    desk.receive(next(series_of(3, AngioFlag="Y")), now=QUIET_S + 5)
+
+    desk.watcher.run_once(now=3 * QUIET_S)
+
+    assert [job.generation for job in desk.jobs] == [1, 2]
+
+
+def test_a_study_that_cannot_be_measured_is_not_eligible_and_says_why(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("paraspinal-node").propagate = True
+    caplog.set_level(logging.INFO)
+    for dataset in series_of(1, SeriesDescription=SECRET):
+        desk.receive(dataset, now=0.0)
+
+    desk.watcher.run_once(now=QUIET_S)
+
+    (row,) = desk.ledger.study_rows()
+    assert row.state is StudyState.NOT_ELIGIBLE
+    assert row.reason == "no contrast pair and no MRV: post-contrast T1 missing"
+    assert row.reason in caplog.text
+    assert "SECRET" not in caplog.text
+    assert STUDY not in caplog.text
+
+
+def test_a_series_that_cannot_be_read_costs_the_series_and_not_the_study(desk: Desk) -> None:
+    desk.receive_pair(now=0.0)
+    broken = next(series_of(4))
+    desk.receive_bytes(broken, b"this is no DICOM file", now=0.0)
+
+    desk.watcher.run_once(now=QUIET_S)
+
+    assert len(desk.jobs) == 1
+
+
+def test_what_gathered_before_a_restart_is_closed_after_it(desk: Desk, spool: Spool, ledger: Ledger) -> None:
+    desk.receive_pair(now=0.0)
+
+    ledger.excuse_outage(now=1000.0)
+    restarted = Desk(spool, ledger)
+    restarted.watcher.run_once(now=1000.0)
+    assert restarted.jobs == []
+    restarted.watcher.run_once(now=1000.0 + QUIET_S)
+
+    assert len(restarted.jobs) == 1

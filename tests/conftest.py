@@ -1,0 +1,47 @@
+"""Fixtures: real parts in a temporary folder, and what real input there is."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from node import eventlog
+from node.ledger import Ledger, open_database
+from node.spool import Spool
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+def needs(program: str, package: str) -> str:
+    """Return the path of a program of a Debian package, or skip by name."""
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+    if found is None:
+        if os.environ.get("PARASPINAL_REQUIRE_PEERS"):  # CI installs them: there a skip would hide a failure
+            pytest.fail(f"{program} (Debian package {package}) is not installed")
+        pytest.skip(f"{program} (Debian package {package}) is not installed")
+    return found
+
+
+def shared(*parts: str) -> Path:
+    """Return a path of the shared material beside the project, or skip with the reason."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"../shared/{'/'.join(parts)} is not beside the project")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _alias_key(tmp_path_factory: pytest.TempPathFactory) -> None:
+    eventlog.use_alias_key(tmp_path_factory.getbasetemp() / "alias.key")
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(open_database(tmp_path / "node.db"))

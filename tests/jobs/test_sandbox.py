@@ -1,0 +1,124 @@
+"""Steps in processes of their own, and the ways in which they end."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from node.errors import (
+    AnalysisError,
+    SandboxCancelledError,
+    SandboxError,
+    SandboxMemoryError,
+    SandboxTimeoutError,
+    VolumeError,
+)
+from node.jobs.sandbox import run_isolated
+
+HERE = "tests.jobs.test_sandbox"
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def grow(megabytes: int) -> int:
+    return len(bytearray(megabytes << 20)) + int(time.sleep(5) or 0)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def refuse() -> None:
+    raise AnalysisError("the mask is empty")
+
+
+def refuse_with_code() -> None:
+    raise VolumeError("IN-2", "slices are missing")
+
+
+def leak() -> None:
+    raise ValueError("SECRET^PATIENT")
+
+
+def write_pid_and_sleep(file: str) -> None:
+    Path(file).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def run(target: str, *, time_limit_s: float = 30.0, memory_limit_mb: int = 1000, **arguments: object) -> object:
+    return run_isolated(
+        f"{HERE}:{target}",
+        arguments,
+        time_limit_s=time_limit_s,
+        memory_limit_mb=memory_limit_mb,
+        cancelled=threading.Event(),
+    )
+
+
+def test_a_step_returns_its_value() -> None:
+    assert run("double", number=21) == 42
+
+
+def test_a_step_that_takes_too_long_is_killed() -> None:
+    began = time.monotonic()
+
+    with pytest.raises(SandboxTimeoutError):
+        run("sleep", time_limit_s=1.0, seconds=60)
+
+    assert time.monotonic() - began < 10
+
+
+def test_a_step_that_takes_too_much_memory_is_killed() -> None:
+    with pytest.raises(SandboxMemoryError):
+        run("grow", memory_limit_mb=150, megabytes=250)
+
+
+def test_a_step_that_crashes_costs_only_itself() -> None:
+    with pytest.raises(SandboxError, match="signal 11"):
+        run("die")
+
+
+def test_an_error_of_ours_keeps_its_class_and_text() -> None:
+    with pytest.raises(AnalysisError, match=r"^the mask is empty$"):
+        run("refuse")
+    with pytest.raises(VolumeError, match=r"^IN-2: slices are missing$"):
+        run("refuse_with_code")
+
+
+def test_the_text_of_somebody_elses_error_stays_in_the_sandbox() -> None:
+    with pytest.raises(SandboxError) as caught:
+        run("leak")
+
+    assert "SECRET" not in str(caught.value)
+    assert "ValueError" in str(caught.value)
+
+
+def test_a_cancelled_step_is_killed(tmp_path: Path) -> None:
+    cancelled, file = threading.Event(), tmp_path / "pid"
+
+    def cancel() -> None:
+        while not file.exists():
+            time.sleep(0.02)
+        cancelled.set()
+
+    threading.Thread(target=cancel).start()
+    with pytest.raises(SandboxCancelledError):
+        run_isolated(
+            f"{HERE}:write_pid_and_sleep",
+            {"file": str(file)},
+            time_limit_s=30.0,
+            memory_limit_mb=1000,
+            cancelled=cancelled,
+        )
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(file.read_text()), 0)

@@ -1,0 +1,64 @@
+"""A process that works off a queue of three-step jobs, for tests that kill it.
+
+    python -m tests.jobs.tiny_node FOLDER
+
+Each step writes lines to FOLDER/trace. It waits while FOLDER/hold-STEP exists, and fails while FOLDER/fail-STEP does.
+"""
+
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from node.errors import AnalysisError
+from node.jobs.port import JobQueue
+from node.ledger import open_database
+
+STEPS = ("first", "second", "third")
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    database = open_database(folder / "node.db")
+    queue = JobQueue(database, executor_id="tiny", lock_file=folder / "node.lock")
+
+    def make(step: str):
+        def run(job: str) -> str:
+            trace(folder, f"{job} {step} begins")
+            while (folder / f"hold-{step}").exists():
+                time.sleep(0.02)
+            if (folder / f"fail-{step}").exists():
+                raise AnalysisError("told to fail")
+            trace(folder, f"{job} {step} ends")
+            return step
+
+        return queue.step(step, run)
+
+    steps = [make(step) for step in STEPS]
+
+    def job(job_id: str) -> str:
+        for step in steps:
+            step(job_id)
+        return "done"
+
+    queue.workflow("job", job, recovery_attempts=20)
+    queue.launch({"q": 1}, poll_every_s=0.05)
+    asked = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    trace(folder, "up")
+    asked.wait()
+    queue.stop(wait_s=1)
+    trace(folder, "stopped")
+    import os
+
+    os._exit(0)
+
+
+def trace(folder: Path, line: str) -> None:
+    with (folder / "trace").open("a") as file:
+        file.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What the public validators say: dciodvfy, dcentvfy, DCMTK, PixelMed and highdicom over every shape of a result."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+
+from node.dicom.identifiers import derived_uid
+from node.report import SeriesEvidence
+from tests.builders import part10
+from tests.conftest import needs, shared
+from tests.report.builders import MEASUREMENTS, classic_series, enhanced_series, objects
+
+PIXELMED = Path("/usr/share/java/pixelmed.jar")  # where Debian puts it
+
+
+def series_of(shape: str) -> tuple[SeriesEvidence, ...]:
+    """The series of a study of that shape's own, so that all can be checked in one run; one has multi-frame ones."""
+
+    def edit(header: Dataset) -> None:
+        header.StudyInstanceUID = derived_uid(shape)
+        header.FrameOfReferenceUID = derived_uid(shape, "frame")
+        header.SeriesInstanceUID = derived_uid(shape, header.SeriesDescription)
+        header.StudyID = header.AccessionNumber = shape[:16]
+
+    if shape == "findings without MRV":
+        places = (3, 0, 7, 1, 6, 2, 5, 4)
+        return enhanced_series("pre", places, edit), enhanced_series("post", places, edit)
+    return tuple(classic_series(role, edit) for role in ("pre", "post", "mrv"))
+
+
+@pytest.mark.slow
+def test_no_validator_finds_an_error_in_any_shape_of_result(tmp_path):
+    check = shared("tools", "report", "check_report.sh")
+    needs("dsrdump", "dcmtk")
+    needs("java", "default-jre-headless")
+    if not PIXELMED.exists():
+        pytest.skip("pixelmed.jar (Debian package libpixelmed-java) is not installed")
+    results, sources = tmp_path / "results", tmp_path / "sources"
+    results.mkdir()
+    sources.mkdir()
+    shapes = [(shape, measurement, True) for shape, measurement in MEASUREMENTS.items()]
+    shapes += [("segmentations off", MEASUREMENTS["findings with MRV"], False)]
+    for shape, measurement, segmentations in shapes:
+        series = series_of(shape)
+        for role, dataset in objects(measurement, series, segmentations=segmentations).items():
+            (results / f"{shape.replace(' ', '-')}.{role}.dcm").write_bytes(part10(dataset))
+        for header in (header for one in series for header in one.headers):
+            header.add_new("PixelData", "OW", bytes(2 * 64 * 64 * int(header.get("NumberOfFrames", 1))))
+            (sources / f"{header.SOPInstanceUID}.dcm").write_bytes(part10(header))
+
+    answer = subprocess.run(
+        [check, results, sources],
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+    assert answer.stdout.rstrip().endswith("errors: 0"), answer.stdout

@@ -1,0 +1,24 @@
+"""Small studies that the tests of the simulator share; each recipe is simulated once."""
+
+from functools import cache
+
+from node.simulator import Recipe, SimulatedStudy, make_recipe, simulate
+
+_STILL = {"motion_mm": (0, 0, 0), "motion_deg": (0, 0, 0)}
+_COARSE = {"pixel_mm": 2.5, "slice_mm": 5.0, "slices": 8, "series": ("pre", "post"), **_STILL}
+_UNDISTURBED = {"snr": 0.0, "gain": 1.0}
+
+
+def coarse(**changes: object) -> Recipe:
+    """Return a recipe of few large voxels and a patient who lies still, made in a fraction of a second."""
+    return make_recipe({**_COARSE, **changes})
+
+
+def undisturbed(**changes: object) -> Recipe:
+    """Return a coarse recipe without noise and gain."""
+    return make_recipe({**_COARSE, **_UNDISTURBED, **changes})
+
+
+@cache
+def study_of(recipe: Recipe) -> SimulatedStudy:
+    return simulate(recipe)

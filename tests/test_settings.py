@@ -1,0 +1,63 @@
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from node.errors import SettingsError
+from node.settings import Settings, read_settings
+from tests.conftest import ROOT
+
+DEFAULTS = ROOT / "config" / "node.toml"
+
+
+def test_the_shipped_file_shows_every_setting_with_its_default() -> None:
+    shown = tomllib.loads(DEFAULTS.read_text())
+    code = Settings().model_dump(mode="json", exclude={"destination"})
+
+    assert shown == code
+
+
+def test_every_line_of_the_shipped_file_gives_its_reason() -> None:
+    settings = [line for line in DEFAULTS.read_text().splitlines() if re.match(r"\w+ = ", line)]
+
+    assert [line for line in settings if not re.search(r"  # \w", line)] == []
+
+
+def test_the_example_for_a_site_is_valid() -> None:
+    settings = read_settings(ROOT / "config" / "site.example.toml")
+
+    assert [one.name for one in settings.destination] == ["pacs"]
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text('[association]\nport = "high"\nae_title = "FAR TOO LONG A TITLE"\n[jobs]\nparalel = 2\n')
+
+    with pytest.raises(SettingsError) as caught:
+        read_settings(file)
+
+    told = str(caught.value)
+    assert len(told.splitlines()) == 3
+    assert all(name in told for name in ("[association] port", "[association] ae_title", "[jobs] paralel"))
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("[association", "not valid TOML"),
+        ('[[destination]]\nname = "a"\n[[destination]]\nname = "a"\n', "found twice: a"),
+        ('[[destination]]\nname = "a"\nkind = "folder"\n', "needs a folder"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, content: str, complaint: str) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(content)
+
+    with pytest.raises(SettingsError, match=re.escape(complaint)):
+        read_settings(file)
+
+
+def test_a_missing_file_is_told_by_name(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"none\.toml: cannot be read"):
+        read_settings(tmp_path / "none.toml")
