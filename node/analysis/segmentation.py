@@ -145,7 +145,7 @@ def _midline(signal: Array, zone: Mask) -> float:
 
 def _share_of_fat(signal: Array, zone: Mask, spacing_mm: Spacing) -> tuple[Array, float]:
     """Return the signal over that of the fat nearby, 1 being fat wherever the coil is; and where muscle ends on it."""
-    sigma = (12 / spacing_mm[0], _FAT_REACH_MM / _PIXEL_MM, _FAT_REACH_MM / _PIXEL_MM)
+    sigma = (3 / spacing_mm[0], _FAT_REACH_MM / _PIXEL_MM, _FAT_REACH_MM / _PIXEL_MM)
     thresholds = [
         _between(plane[here]) if here.sum() > 200 else np.inf for plane, here in zip(signal, zone, strict=True)
     ]

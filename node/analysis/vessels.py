@@ -12,6 +12,7 @@ from node.ports import Array, Mask
 
 _SCALES_MM = (1.0, 1.5, 2.2, 3.2)
 _TAU = 0.75
+_LEAST_CONTRAST = 4.0  # standard deviations of the ground: where there is no vessel, noise must not become one. Chosen
 _LONGEST_TO_WIDTH = 2.0  # of a voxel, for the filter to work; thicker slices are interpolated
 
 
@@ -84,7 +85,9 @@ def _as_wide_as_seen(image: Array, response: Array, region: Mask, spacing_mm: Sp
     ground = ndimage.gaussian_filter(image, [8 / step for step in spacing_mm])
     near = [2 * int(np.ceil(2 / step)) + 1 for step in spacing_mm]
     peak = ndimage.maximum_filter(np.where(region, steady, steady.min()), near)
-    mask: Mask = np.isin(pieces, kept[kept > 0]) & (steady > (ground + peak) / 2)
+    above = steady - ground
+    noise = 1.4826 * float(np.median(np.abs(above[region] - np.median(above[region]))))
+    mask: Mask = np.isin(pieces, kept[kept > 0]) & (above > (peak - ground) / 2) & (above > _LEAST_CONTRAST * noise)
     return mask
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from node import eventlog
+from node import __version__, eventlog
 from node.dicom.identifiers import InstanceUID
 from node.errors import NodeError
 from node.eventlog import Event
@@ -145,7 +145,9 @@ class Pipeline:
         for role, instances in sorted(inputs.items()):
             for sop_instance, _path, sha256 in instances:
                 digest.update(f"{role}\x1f{sop_instance}\x1f{sha256}\n".encode())
-        digest.update(settings.analysis.configuration_hash().encode())
+        # All that decides the result objects: the same digest, the same UIDs.
+        made_by = (__version__, settings.analysis.model_dump_json(), settings.report.model_dump_json())
+        digest.update("\n".join(made_by).encode())
         earlier = self._ledger.note_inputs(job_id, digest.hexdigest())
         if earlier is not None:
             eventlog.record(Event.JOB_REPEATED, job=job_id, earlier=earlier)

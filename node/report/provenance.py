@@ -80,6 +80,7 @@ class Provenance:
             algorithm.name,
             algorithm.version,
             algorithm.configuration_hash,
+            *(f"{name}={value}" for name, value in sorted(algorithm.parameters.items())),  # plug-ins' versions, too
             __version__,  # another release words the report differently: the same UID would name other content
             settings.model_dump_json(),
         )

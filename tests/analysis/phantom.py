@@ -64,7 +64,6 @@ class Back:
     lesions: Sequence[Ball] = ()
     vessels: Sequence[Tube] = ()
     streaks: bool = True  # fat between the muscles
-    muscles: bool = True
 
     def draw(self, points: Points, *, contrast: bool) -> npt.NDArray[np.float64]:
         """Return the signal at `points`, shape (..., 3)."""
@@ -84,11 +83,8 @@ class Back:
         for side, rise in ((1, self.left), (-1, self.right)):
             away = side * x
             paint(_soft(_ellipse(away, y, (40, 36), (42, 26))), "fat", FAT_ENHANCEMENT)
-            if self.muscles:
-                paint(self.muscle(points, side), "muscle", rise)
-            else:
-                paint(_soft(_ellipse(away, y, (40, 36), (42, 26))), "tissue", TISSUE_ENHANCEMENT)
-            if self.streaks and self.muscles:
+            paint(self.muscle(points, side), "muscle", rise)
+            if self.streaks:
                 septum = 0.6 - np.abs(away - 24 - 0.25 * (y - 38) - 3 * np.sin(z / 15))
                 paint(_soft(septum) * self.muscle(points, side), "fat", FAT_ENHANCEMENT)
         vertebra = np.where(np.mod(z, 36) < 26, 1.0, 0.55)
@@ -121,6 +117,19 @@ class Back:
         wave = 1 + 0.05 * np.sin(z / 18)
         a, b = MUSCLE_HALF_AXES_MM
         return _soft(_ellipse(side * x, y, MUSCLE_CENTRE_MM, (a * wave, b * wave)))
+
+
+def head(points: Points, *, contrast: bool) -> npt.NDArray[np.float64]:
+    """Return the signal of a head: scalp, skull, brain in two halves; bright fat around it, and no muscle."""
+    x, y, z = np.moveaxis(points, -1, 0)
+    deep = 90 * (1 - np.sqrt((x / 75) ** 2 + ((y + 10) / 90) ** 2))
+    image = np.zeros(x.shape)
+    for depth_mm, signal in ((0.0, 40.0), (2.0, 250.0), (9.0, 15.0), (14.0, 110.0)):
+        inside = _soft(deep - depth_mm)
+        image = image * (1 - inside) + inside * signal
+    folds = _soft(3 - np.abs(x)) + 0.5 * _soft(np.sin(x / 6) + np.sin(y / 7 + z / 9) - 1.2) * _soft(30 - deep)
+    image = image * (1 - 0.6 * np.clip(folds, 0, 1) * _soft(deep - 15))
+    return image * (1 + 0.1 * contrast)
 
 
 def _soft(distance_mm: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -163,7 +172,7 @@ def grid(
         axes = (axes[0], -axes[1], -axes[2])
     steps = [float(np.abs(axis) @ np.array(spacing_mm[::-1])) for axis in axes]
     extents = [float(np.abs(axis) @ np.array(size_mm[::-1])) for axis in axes]
-    shape = tuple(int(round(extent / step)) for extent, step in zip(extents, steps, strict=True))
+    shape = tuple(round(extent / step) for extent, step in zip(extents, steps, strict=True))
     affine = np.eye(4)
     for column, (axis, step) in enumerate(zip(axes, steps, strict=True)):
         affine[:3, column] = axis * step
@@ -238,8 +247,8 @@ def volume(array: npt.NDArray[np.floating], geometry: Geometry, acquired: Acquis
 
 
 def pair(
-    back: Back, geometry: Geometry, *, snr: float = np.inf, gain: float = 1.0, shading_mm: float = np.inf, seed: int = 0,
-    movement: Movement = stay,
+    back: Back, geometry: Geometry, *, snr: float = np.inf, gain: float = 1.0, shading_mm: float = np.inf,
+    seed: int = 0, movement: Movement = stay,
 ) -> tuple[Volume, Volume]:  # fmt: skip
     """Return the pre- and the post-contrast series; the patient moves before the first one by `movement`."""
     before = Scanner(snr=snr, shading_mm=shading_mm, seed=2 * seed)

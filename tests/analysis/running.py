@@ -74,6 +74,18 @@ class RealBack:
         assert x[np.isin(labels[labels > 0], (3, 4))].mean() > x[np.isin(labels[labels > 0], (1, 2))].mean()
         self.sides = np.where(np.isin(labels, (3, 4)), 1, np.where(np.isin(labels, (1, 2)), 2, 0)).astype(np.uint8)
 
+    def crop(self, *, slices: int | None = None) -> None:
+        """Leave out the air around the body, and all but the first `slices`, for speed."""
+        where = np.argwhere(self.water + self.fat > 60)
+        _, top, first = (int(one) for one in np.maximum(where.min(axis=0) - 5, 0))
+        _, bottom, last = (int(one) for one in where.max(axis=0) + 6)
+        box = np.s_[:slices, top:bottom, first:last]
+        self.water, self.fat, self.sides = self.water[box], self.fat[box], self.sides[box]
+        affine = self.geometry.affine.copy()
+        affine[:3, 3] = self.geometry.to_lps([0, top, first])
+        depth, rows, columns = self.water.shape
+        self.geometry = Geometry(affine, (depth, rows, columns), FRAME)
+
     def series(
         self, water: npt.NDArray[np.floating], fat: npt.NDArray[np.floating], *, snr: float, seed: int
     ) -> Volume:

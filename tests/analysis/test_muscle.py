@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from node.analysis.enhancement import signal_to_noise
 from node.analysis.gain import receiver_gain, reference_fat
 from node.analysis.grid import Grid
 from node.findings import Outcome, Side
@@ -14,7 +15,7 @@ SMALL = grid(spacing_mm=(4.0, 1.5, 1.5), size_mm=(56.0, 150.0, 200.0))
 
 @pytest.mark.slow
 def test_without_noise_the_enhancement_is_what_was_painted():
-    findings = run(*pair(Back(left=0.45, right=0.30), SMALL)).findings
+    findings = run(*pair(Back(left=0.45, right=0.30), SMALL, shading_mm=140)).findings
 
     # Voxels at the borders are partly fat, and medians shrug them off: one point is left for interpolation.
     assert side(findings, Side.LEFT).enhancement_pct == pytest.approx(45, abs=1)
@@ -22,9 +23,9 @@ def test_without_noise_the_enhancement_is_what_was_painted():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gain", [0.5, 2.0])
+@pytest.mark.parametrize("gain", [0.55, 1.9])
 def test_with_noise_and_any_gain_the_enhancement_is_within_three_points(gain: float):
-    pre, post = pair(Back(left=0.45, right=0.30), SMALL, snr=30, gain=gain * 0.999, shading_mm=140)
+    pre, post = pair(Back(left=0.45, right=0.30), SMALL, snr=30, gain=gain, shading_mm=140)
 
     findings = run(pre, post).findings
 
@@ -80,8 +81,6 @@ def test_the_same_input_gives_the_same_bits():
 
 
 def test_noise_is_measured_where_the_air_is_masked_to_nothing():
-    from node.analysis.enhancement import signal_to_noise
-
     back = Back(streaks=False)
     image = Grid.of(Scanner(snr=20).acquire(lambda points: back.draw(points, contrast=False), SMALL))
     points = image.geometry.to_lps(np.stack(np.indices(image.signal.shape, dtype=float), axis=-1))
