@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from node.analysis.grid import Spacing
+from node.analysis.grid import Grid, Spacing
+from node.dicom.volumes import Volume
 from node.ports import Array, Mask
 
 _WORKING_PIXEL_MM = 2.0
@@ -35,6 +36,14 @@ def body_mask(volume: Array, spacing_mm: Spacing) -> Mask:
     fine = body.repeat(steps[0], axis=1).repeat(steps[1], axis=2)
     whole: Mask = fine[:, : volume.shape[1], : volume.shape[2]]
     return whole
+
+
+def of_body(volume: Volume) -> Grid:
+    """Return the volume in canonical order, without most of the air around the body."""
+    grid = Grid.of(volume)
+    body = body_mask(grid.signal, grid.spacing_mm)
+    every_slice = np.broadcast_to(body.any(axis=0), body.shape)
+    return grid.around(every_slice, 5.0)
 
 
 def skin_row(body: Mask) -> npt.NDArray[np.intp]:

@@ -7,8 +7,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from node.analysis.grid import Spacing, masked_mean, smooth, smooth_in_plane
+from node.analysis.verdict import Verdict, gate
 from node.findings import MuscleFindings, Side
 from node.ports import Array, Mask
+from node.settings import AnalysisSettings
 
 _LEAN = (0.6, 1.6)  # times the local mean of muscle: above it is fat, below it bone or ligament. Chosen
 _PLAUSIBLE = 3.0  # robust standard deviations by which normal muscle differs from its own median
@@ -79,9 +81,29 @@ def relative_enhancement(pre: Array, post: Array, region: Mask) -> float | None:
     return 100 * (after - before) / before if before > 0 else None
 
 
+def check_contrast(before: Array, after: Array, lean: Mask, settings: AnalysisSettings) -> Verdict:
+    """Return whether the series called post-contrast shows any enhancement of muscle (ROLE-CONTRAST)."""
+    rise = relative_enhancement(before, after, lean)
+    ratio = 0.0 if rise is None else 1 + rise / 100
+    return gate(
+        "ROLE-CONTRAST", ratio, f">= {settings.least_post_contrast_ratio:g} post over pre in muscle",
+        ratio >= settings.least_post_contrast_ratio,
+        refusal="The series called post-contrast shows no enhancement of muscle.",
+    )  # fmt: skip
+
+
+def check_noise(before: Array, after: Array, lean: Mask, settings: AnalysisSettings) -> Verdict:
+    """Return whether both series are quiet enough to look for foci (IN-7)."""
+    found = min(signal_to_noise(image, lean) for image in (before, after))
+    return gate(
+        "IN-7", found, f"signal to noise >= {settings.least_snr:g} in muscle", found >= settings.least_snr,
+        refusal="The series are too noisy to look for foci.",
+    )  # fmt: skip
+
+
 def measure_sides(
-    muscles: npt.NDArray[np.uint8], pre: Array | None, post: Array | None, difference: Subtraction | None,
-    *, voxel_mm3: float, vessels: Mask | None,
+    muscles: npt.NDArray[np.uint8], pre: Array | None = None, post: Array | None = None,
+    difference: Subtraction | None = None, *, voxel_mm3: float, vessels: Mask | None = None,
 ) -> tuple[MuscleFindings, ...]:  # fmt: skip
     """Return what either side does, left first; what was not given is not measured.
 

@@ -22,21 +22,60 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """The signal of a volume in canonical order, its geometry in that order, and the way back."""
+    """The signal of a volume, or of a part of it, in canonical order; its geometry in that order; and the way back.
+
+    Parameters
+    ----------
+    signal : ndarray of float32
+        In canonical order.
+    geometry : Geometry
+        Of `signal`.
+    axes : CanonicalAxes
+        How the volume was turned.
+    box : tuple of slice
+        The part of the turned volume that `signal` is.
+    whole_shape : tuple of int
+        The shape of the turned volume.
+    """
 
     signal: Array
     geometry: Geometry
     axes: CanonicalAxes
+    box: Box
+    whole_shape: tuple[int, int, int]
 
     @classmethod
     def of(cls, volume: Volume) -> "Grid":
+        """Return the whole of a volume."""
         axes = CanonicalAxes.of(volume.geometry)
         signal = np.ascontiguousarray(axes.apply(volume.array), dtype=np.float32)
-        return cls(signal, axes.apply_to(volume.geometry), axes)
+        geometry = axes.apply_to(volume.geometry)
+        head, back, left = geometry.shape
+        return cls(signal, geometry, axes, (slice(0, head), slice(0, back), slice(0, left)), geometry.shape)
 
     @property
     def spacing_mm(self) -> Spacing:
         return self.geometry.spacing_mm
+
+    @property
+    def slices_along(self) -> int:
+        """The axis along which the series was acquired, slice by slice."""
+        return self.axes.order.index(0)
+
+    def around(self, mask: Mask, margin_mm: float) -> "Grid":
+        """Return the part that holds `mask`, with a margin; all of it if the mask is empty."""
+        if not mask.any():
+            return self
+        inner = box_around(mask, self.spacing_mm, margin_mm)
+        head, back, left = (
+            slice(outer.start + one.start, outer.start + one.stop) for outer, one in zip(self.box, inner, strict=True)
+        )
+        signal = np.ascontiguousarray(self.signal[inner])
+        return Grid(signal, part(self.geometry, inner), self.axes, (head, back, left), self.whole_shape)
+
+    def as_acquired(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return an array on this grid on that of the whole volume, in the order of its acquisition."""
+        return np.ascontiguousarray(self.axes.undo(whole(self.box, array, self.whole_shape)))
 
 
 def part(geometry: Geometry, box: Box) -> Geometry:

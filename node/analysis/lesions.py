@@ -56,17 +56,23 @@ class Scene:
     slices_along: int
 
 
-def keep_and_describe(
-    candidates: Sequence[Candidate], scene: Scene, settings: AnalysisSettings
-) -> tuple[tuple[LesionFindings, Mask], ...]:
-    """Return the lesions, best first, numbered from 1, each with its voxels."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesion:
+    """One lesion that was kept: what is said of it, and its voxels on the grid of its scene."""
+
+    findings: LesionFindings
+    region: Mask
+
+
+def keep_and_describe(candidates: Sequence[Candidate], scene: Scene, settings: AnalysisSettings) -> tuple[Lesion, ...]:
+    """Return the candidates that are lesions, best first, numbered from 1."""
     every = np.logical_or.reduce([one.region for one in candidates]) if candidates else np.zeros(scene.lean.shape, bool)
     clear = scene.lean & ~grown(every, _REFERENCE_GAP_MM, scene.geometry.spacing_mm)
-    kept: list[tuple[LesionFindings, Mask]] = []
+    kept: list[Lesion] = []
     for candidate in sorted(candidates, key=lambda one: -one.score):
-        lesion = _describe(len(kept) + 1, candidate, clear, scene, settings)
-        if _is_lesion(lesion, candidate, scene, settings):
-            kept.append((lesion, candidate.region))
+        findings = _describe(len(kept) + 1, candidate, clear, scene, settings)
+        if _is_lesion(findings, candidate, scene, settings):
+            kept.append(Lesion(findings, candidate.region))
     return tuple(kept)
 
 

@@ -48,10 +48,9 @@ def pair(post: Grid, pre: Grid, settings: AnalysisSettings) -> Pair:
     """Return the two series as a pair on the grid of `post`."""
     body, other_body = body_mask(post.signal, post.spacing_mm), body_mask(pre.signal, pre.spacing_mm)
     region = back_region(body, post.spacing_mm)
-    if not region.any() or not other_body.any():
-        nothing = gate("REG-2", 0.0, "a body in both series", False, refusal="No body was found in one of the series.")
-        return Pair(np.zeros_like(post.signal), np.zeros(body.shape, bool), float("nan"), nothing, Verdict())
-    alignment = align(post, pre, region, same_contrast=True)
+    alignment = align(post, pre, region, same_contrast=True) if region.any() and other_body.any() else None
+    if alignment is None:
+        return Pair(np.zeros_like(post.signal), np.zeros(body.shape, bool), float("nan"), _overlap(0.0), Verdict())
     signal, covered = bring(pre.signal, pre.geometry, post.geometry, alignment.movement)
     moved_body = bring_mask(other_body, pre.geometry, post.geometry, alignment.movement)
     shared = body & covered
@@ -61,19 +60,22 @@ def pair(post: Grid, pre: Grid, settings: AnalysisSettings) -> Pair:
         pre=np.where(covered, signal, np.float32(0)),
         covered=covered,
         residual_mm=residual if np.isfinite(residual) else _UNKNOWN_RESIDUAL_MM,
-        verdict=check_movement(alignment, settings)
-        + gate(
-            "REG-2", overlap, f">= {_LEAST_OVERLAP:g} overlap of the bodies", overlap >= _LEAST_OVERLAP,
-            refusal="The two series do not show the same part of the body.",
-        ),
+        verdict=check_movement(alignment, settings) + _overlap(overlap),
         focal=_check_fit(alignment, settings),
-    )  # fmt: skip
+    )
 
 
 def back_region(body: Mask, spacing_mm: Spacing) -> Mask:
     """Return the body within 130 mm of the skin of the back."""
     depth = depth_mm(body, spacing_mm)
     return body & (depth < _BACK_MM)
+
+
+def _overlap(found: float) -> Verdict:
+    return gate(
+        "REG-2", found, f">= {_LEAST_OVERLAP:g} overlap of the bodies", found >= _LEAST_OVERLAP,
+        refusal="The two series do not show the same part of the body.",
+    )  # fmt: skip
 
 
 def check_movement(alignment: Alignment, settings: AnalysisSettings) -> Verdict:

@@ -7,7 +7,7 @@ from node.dicom.geometry import CanonicalAxes
 from node.dicom.volumes import Volume
 from node.settings import AnalysisSettings
 
-THICKEST_FOR_LESIONS_MM = 5.0  # chosen; nobody has measured it
+_THICKEST_FOR_FOCI_MM = 5.0  # chosen; nobody has measured it
 _MOST_NEGATIVE = 0.01  # share of voxels; a magnitude has none, interpolation leaves a few. Chosen
 
 
@@ -55,6 +55,16 @@ def check_series(role: str, volume: Volume, settings: AnalysisSettings) -> Verdi
             saturated <= settings.most_saturated_fraction,
             refusal=f"The {role} series is saturated.",
         )
+    )  # fmt: skip
+
+
+def check_thickness(post: Volume) -> Verdict:
+    """Return whether slices as thick as these show foci (IN-3)."""
+    thickness = max(post.geometry.spacing_mm[0], post.acquisition.slice_thickness_mm or 0.0)
+    return gate(
+        "IN-3", thickness, f"<= {_THICKEST_FOR_FOCI_MM:g} mm thick, to look for foci",
+        thickness <= _THICKEST_FOR_FOCI_MM + 1e-3,
+        refusal="The slices are too thick to look for foci.",
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from node.ports import Array, Mask
 
 _BINS = 32
 _SEED = 1
-_COARSE = ((4.0, 2.0, 1.0), (2.0, 0.5, 0.3))  # pixel in mm, first step in mm, share of the voxels taken
+_COARSE = ((4.0, 2.0, 0.5), (2.0, 0.5, 0.15))  # pixel in mm, first step in mm, share of the voxels taken
 _WIDE_MM, _NARROW_MM = 15.0, 3.0  # what counts as the surroundings of a voxel, for the coarse and the fine step
 _POINTS = 40_000
 _POINTS_OF_A_BLOCK = 400  # fewer say nothing; chosen
@@ -36,8 +36,8 @@ class Alignment:
     residual_mm: float  # what is left within the axial planes, root mean square per axis; NaN: cannot be said
 
 
-def align(fixed: Grid, moving: Grid, region: Mask, *, same_contrast: bool) -> Alignment:
-    """Return the rigid movement between two series that share a frame of reference.
+def align(fixed: Grid, moving: Grid, region: Mask, *, same_contrast: bool) -> Alignment | None:
+    """Return the rigid movement between two series that share a frame of reference; None if they do not overlap.
 
     Parameters
     ----------
@@ -60,8 +60,12 @@ def align(fixed: Grid, moving: Grid, region: Mask, *, same_contrast: bool) -> Al
 
     wide, other_wide = _contrast(fixed, _WIDE_MM), _contrast(moving, _WIDE_MM)
     forward = _coarse(wide, fixed.geometry, other_wide, moving.geometry, region, start)
+    if forward is None:
+        return None
     moved = bring_mask(region, fixed.geometry, moving.geometry, forward.inverse())
     backward = _coarse(other_wide, moving.geometry, wide, fixed.geometry, moved, start)
+    if backward is None:
+        return None
     residual = float("nan")
     if same_contrast:
         here, there = _contrast(fixed, _NARROW_MM), _contrast(moving, _NARROW_MM)
@@ -93,8 +97,12 @@ def _contrast(grid: Grid, surroundings_mm: float) -> Array:
     return contrast
 
 
-def _coarse(fixed: Array, on: Geometry, moving: Array, moving_on: Geometry, region: Mask, start: Movement) -> Movement:
-    """Return the movement with the most mutual information between the two contrasts (Mattes)."""
+def _coarse(
+    fixed: Array, on: Geometry, moving: Array, moving_on: Geometry, region: Mask, start: Movement
+) -> Movement | None:
+    """Return the movement with the most mutual information between the two contrasts (Mattes), or None."""
+    if not region.any():
+        return None
     box = box_around(region, on.spacing_mm, 5.0)
     there = to_image(fixed[box], part(on, box))
     mask = to_image(region[box].astype(np.uint8), part(on, box))
@@ -113,7 +121,10 @@ def _coarse(fixed: Array, on: Geometry, moving: Array, moving_on: Geometry, regi
         method.SetOptimizerAsRegularStepGradientDescent(first_step_mm, 0.01, 60, relaxationFactor=0.6)
         method.SetOptimizerScalesFromPhysicalShift()
         method.SetInitialTransform(found, inPlace=False)
-        result = method.Execute(sitk.BinShrink(there, shrink), here)
+        try:
+            result = method.Execute(sitk.BinShrink(there, shrink), here)
+        except RuntimeError:  # all that SimpleITK raises: no sample of the region lies within the moving series
+            return None
         found = sitk.Euler3DTransform(result.GetBackTransform() if result.GetName() == "CompositeTransform" else result)
     rotation = np.array(found.GetMatrix()).reshape(3, 3)
     return Movement(rotation, np.array(found.GetTranslation()), start.centre)
@@ -142,7 +153,9 @@ def _fine(
         arms = np.cross(places - movement.centre, slope)
         columns = np.concatenate([slope, arms * turn, -np.ones((len(points), 1)), -wanted[:, None]], axis=1)
         weighted = columns * (weight * inside)[:, None]
-        step = np.linalg.lstsq(weighted.T @ columns, -weighted.T @ found, rcond=None)[0]
+        # Sums by einsum, not by the threads of a BLAS: the same bits every time.
+        normal = np.einsum("ni,nj->ij", weighted, columns)
+        step = np.linalg.lstsq(normal, -np.einsum("ni,n->i", weighted, found), rcond=None)[0]
         error = np.abs(found + columns @ step)
         spread = 1.4826 * float(np.median(error[inside])) if inside.any() else 1.0
         weight = 1 / np.maximum(1.0, error / max(1.5 * spread, 1e-9))

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from node.analysis.acceptance import judge
 from node.analysis.body import body_mask, depth_mm, largest, otsu
 from node.analysis.grid import Box, Spacing, disk, masked_mean, whole
 from node.analysis.itk import sitk
@@ -20,22 +21,14 @@ from node.ports import Array, Mask, Segmentation
 _PIXEL_MM = 1.5
 _HALF_WIDTH_MM, _DEPTH_MM = 120.0, 150.0  # of the window behind which nothing paraspinal lies
 _FAT_REACH_MM = 25.0  # over which the signal of fat, and so the coil's sensitivity, is followed
-_LEAST_BRIGHT_LAYER = (
-    0.8  # of the voxels 3.5 to 9 mm below the skin: T1 0.94-1.0, T2* of a neck 0.7, water 0.5 (2026-11-26)
-)
+# Of the voxels 3.5 to 9 mm below the skin of the back. T1: 0.94 to 1.0; T2* of a neck: 0.7; water: 0.5 (2026-11-26).
+_LEAST_BRIGHT_LAYER = 0.8
 # The compartment of one side as an ellipse in (distance from midline, depth below its dorsal surface): centre and
 # generous half axes in mm. TUM01 has its centre at (35, 21) with 37 x 22 at all of L2-L5; measured 2026-11-26.
 _CENTRE_MM = (35.0, 22.0)
 _HALF_AXES_MM = (46.0, 29.0)
 _CORE = 0.25  # of the squared ellipse: certainly muscle, where dark
 _RIM, _RIM_WIDTH, _RIM_HEIGHT = 0.62, 0.12, 0.06  # the usual border: where, and how much of a slope it is worth
-# Gates of docs/analysis.md 5.3
-_LEAST_AGREEMENT = 0.85
-_AREA_MM2 = (400.0, 6500.0)
-_LARGEST_MIDLINE_ERROR_MM = 6.0
-_LEAST_SIDE_RATIO = 0.6
-_LEAST_NEIGHBOUR_DICE = 0.75
-_LEAST_MIRROR_DICE = 0.7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +66,7 @@ class CompartmentSegmenter:
             return _nothing(body, fat_gate)
         sides = _compartments(back, back.border)
         others = [_compartments(back, back.border + step * (1 - back.border)) for step in (-0.2, 0.2)]
-        accepted, gates = _judge(sides, others, back)
+        accepted, gates = judge(sides, others, lateral_mm=back.lateral_mm, pixel_mm=_PIXEL_MM)
         return Segmentation(
             muscles=whole(box, _zoom_back(sides, volume[box].shape), volume.shape),
             body=body,
@@ -222,60 +215,6 @@ def _tidy(muscle: Mask, spacing_mm: Spacing) -> Mask:
     closed = ndimage.binary_closing(largest(pieces, count), disk(4.5, spacing_mm))
     filled: Mask = np.stack([ndimage.binary_fill_holes(one) for one in closed])
     return filled
-
-
-def _judge(
-    sides: npt.NDArray[np.uint8], others: list[npt.NDArray[np.uint8]], back: _Back
-) -> tuple[npt.NDArray[np.bool_], list[Gate]]:
-    """Return which slices pass the gates, and the gates: what they found is the median over the slices."""
-    left, right = sides == 1, sides == 2
-    area = np.stack([one.sum(axis=(1, 2)) for one in (left, right)]) * _PIXEL_MM**2
-    smaller, larger = area.min(axis=0), area.max(axis=0)
-    agreement = np.mean([_dice(sides > 0, other > 0) for other in others], axis=0)
-    neighbour = _dice(sides[1:] > 0, sides[:-1] > 0)
-    near = np.array([np.mean(neighbour[max(0, k - 1) : k + 1]) for k in range(len(sides))])
-    middle = np.array([_middle_mm(one, back.lateral_mm) for one in sides])
-    figures = {
-        "SEG-1": (agreement, agreement >= _LEAST_AGREEMENT, f">= {_LEAST_AGREEMENT:g} agreement"),
-        "SEG-2": (
-            smaller, (smaller >= _AREA_MM2[0]) & (larger <= _AREA_MM2[1]),
-            f"{_AREA_MM2[0]:g} to {_AREA_MM2[1]:g} mm2 a side",
-        ),
-        "SEG-3": (middle, middle <= _LARGEST_MIDLINE_ERROR_MM, f"midline within {_LARGEST_MIDLINE_ERROR_MM:g} mm"),
-        "SEG-4": (
-            smaller / np.maximum(larger, 1), smaller >= _LEAST_SIDE_RATIO * larger,
-            f">= {_LEAST_SIDE_RATIO:g} smaller over larger side",
-        ),
-        "SEG-5": (near, near >= _LEAST_NEIGHBOUR_DICE, f">= {_LEAST_NEIGHBOUR_DICE:g} Dice with the neighbours"),
-        "SEG-6": (mirror := _mirror_dice(left, right, back.lateral_mm), mirror >= _LEAST_MIRROR_DICE,
-                  f">= {_LEAST_MIRROR_DICE:g} Dice of left and mirrored right"),
-    }  # fmt: skip
-    accepted = np.logical_and.reduce([passed for _, passed, _ in figures.values()])
-    gates = [
-        Gate(code, round(float(np.median(found)), 3), wanted, bool(passed.mean() >= 0.5))
-        for code, (found, passed, wanted) in figures.items()
-    ]
-    return accepted, gates
-
-
-def _dice(one: Mask, other: Mask) -> npt.NDArray[np.float64]:
-    both = (one & other).sum(axis=(1, 2))
-    dice: npt.NDArray[np.float64] = 2 * both / np.maximum(1, one.sum(axis=(1, 2)) + other.sum(axis=(1, 2)))
-    return dice
-
-
-def _middle_mm(sides: npt.NDArray[np.uint8], lateral_mm: npt.NDArray[np.float64]) -> float:
-    """Return how far the middle between the two compartments of a slice lies from the plane of symmetry."""
-    left, right = lateral_mm[(sides == 1).any(axis=0)], lateral_mm[(sides == 2).any(axis=0)]
-    return abs(float(left.min() + right.max()) / 2) if left.size and right.size else 99.0
-
-
-def _mirror_dice(left: Mask, right: Mask, lateral_mm: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    columns = len(lateral_mm)
-    mirrored = np.round(-lateral_mm / _PIXEL_MM - lateral_mm[0] / _PIXEL_MM).astype(int)
-    valid = (mirrored >= 0) & (mirrored < columns)
-    turned = np.where(valid, right[..., np.clip(mirrored, 0, columns - 1)], False)
-    return _dice(left, turned)
 
 
 def _zoom_back(sides: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from node.analysis.grid import Grid, grown
 from node.analysis.pairing import check_movement
 from node.analysis.registration import align
-from node.analysis.resampling import bring_mask
+from node.analysis.resampling import Movement, bring_mask
 from node.analysis.verdict import Verdict
 from node.analysis.vessels import vessel_mask
 from node.findings import Note
@@ -18,9 +20,12 @@ _LARGEST_INCONSISTENCY_MM = 1.0  # another contrast is registered coarsely. Chos
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vessels:
-    """Vessels near the muscles; None where the MRV cannot be used, and `verdict` says why."""
+    """Vessels near the muscles; None where the MRV cannot be used, and `verdict` says why.
 
-    on_mrv: Mask | None
+    `as_acquired` lies on the grid of the MRV in the order of its acquisition, `on_post` on that of the other series.
+    """
+
+    as_acquired: Mask | None
     on_post: Mask | None
     verdict: Verdict
 
@@ -30,14 +35,18 @@ def find_vessels(mrv: Grid, post: Grid, muscle: Mask, settings: AnalysisSettings
     if mrv.geometry.frame_of_reference != post.geometry.frame_of_reference:
         return Vessels(None, None, _unused("The MRV has another frame of reference."))
     near = grown(muscle, _NEAR_MM, post.spacing_mm)
-    alignment = align(post, mrv, near, same_contrast=False)
+    here = bring_mask(near, post.geometry, mrv.geometry, Movement.none(np.zeros(3)))
+    mrv = mrv.around(here, settings.longest_translation_mm)
+    alignment = align(post, mrv, near, same_contrast=False) if here.any() else None
+    if alignment is None:
+        return Vessels(None, None, _unused("The MRV does not show the muscles."))
     movement = check_movement(alignment, settings)
     if movement.refused or alignment.inconsistency_mm > _LARGEST_INCONSISTENCY_MM:
         return Vessels(None, None, Verdict(gates=movement.gates) + _unused("The MRV does not fit the other series."))
     there = bring_mask(near, post.geometry, mrv.geometry, alignment.movement.inverse())
     vessels = vessel_mask(mrv.signal, there, mrv.spacing_mm)
     return Vessels(
-        vessels,
+        mrv.as_acquired(vessels),
         bring_mask(vessels, mrv.geometry, post.geometry, alignment.movement),
         Verdict(gates=movement.gates),
     )

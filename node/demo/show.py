@@ -26,7 +26,7 @@ from node.demo.picture import draw_key_finding
 from node.demo.reading import ReadReport, read_report
 from node.errors import NodeError
 from node.settings import Settings, read_settings
-from node.simulator import SimulatedStudy, demo_recipes, simulate
+from node.simulator import SimulatedStudy, demo_recipes, simulate, write
 from node.simulator.archive import Archive
 from node.simulator.scanner import push
 
@@ -64,6 +64,10 @@ class _Progress:
     arrived: list[Dataset] = field(default_factory=list)
 
     @property
+    def folder(self) -> str:
+        return self.name.replace(" ", "-")
+
+    @property
     def datasets(self) -> Sequence[Dataset]:
         return self.study.datasets if self.study else ()
 
@@ -89,11 +93,11 @@ def run_demo(out: Path, screen: Screen, *, keep: bool) -> None:
         config.write_text(_SETTINGS.format(data=out.resolve() / "node", port=port, archive_port=archive.port))
         with _served(config, port, out / "node.log") as process:
             screen.print(f"the node listens on port {port}, the archive on {archive.port}", highlight=False)
-            scanner = Thread(target=_scan, args=(progress, port), daemon=True)
+            scanner = Thread(target=_scan, args=(progress, port, out / "scanner"), daemon=True)
             scanner.start()
             _follow(progress, archive, read_settings(config), screen, began)
             for one in progress:
-                _show(one, out / "results" / one.name.replace(" ", "-"), screen)
+                _show(one, out / "results" / one.folder, screen)
             screen.print(f"{time.monotonic() - began:.0f} s; reports, segmentations, pictures: {out / 'results'}")
             if keep:
                 screen.print(f"the node goes on; look: paraspinal-node --config {config} status; stop: Ctrl-C")
@@ -133,10 +137,11 @@ def _served(config: Path, port: int, log_file: Path) -> Iterator[subprocess.Pope
             process.wait()
 
 
-def _scan(progress: Sequence[_Progress], port: int) -> None:
-    """Simulate and push the studies, one after the other, as a scanner's day goes."""
+def _scan(progress: Sequence[_Progress], port: int, folder: Path) -> None:
+    """Simulate and push the studies, one after the other, as a scanner's day goes; keep them with their truth."""
     for one, recipe in zip(progress, demo_recipes().values(), strict=True):
         one.study = simulate(recipe)
+        write(one.study, folder / one.folder)
 
         def count(one: _Progress = one) -> None:
             one.pushed += 1

@@ -25,6 +25,7 @@ from tests.analysis.phantom import volume
 from tests.analysis.running import RealBack, run
 
 DIAMETERS_MM = (6, 8, 10, 12)
+THRESHOLDS = (5, 6, 7, 8, 9, 10, 12)
 MUSCLE, LESION, VESSEL, FAT = 0.40, 1.05, 1.60, 1.03
 
 Image = npt.NDArray[np.float64]
@@ -108,13 +109,17 @@ def draw(back: RealBack, diameter_mm: float, seed: int) -> Drawn:
     return Drawn(pre, gained, None if centre is None else back.geometry.to_lps(centre))
 
 
-def marks(findings: Findings, drawn: Drawn, diameter_mm: float, slice_mm: float) -> tuple[bool, int]:
-    """Return whether the lesion was found, and the number of false marks."""
-    if drawn.centre_mm is None:
-        return False, len(findings.lesions)
+def scores(findings: Findings, drawn: Drawn, diameter_mm: float, slice_mm: float) -> tuple[float, list[float]]:
+    """Return the score of the best mark on the lesion, and those of all false marks."""
     near = max(diameter_mm / 2, slice_mm)
-    hits = [np.linalg.norm(np.subtract(one.centroid_mm, drawn.centre_mm)) <= near for one in findings.lesions]
-    return any(hits), len(hits) - sum(hits)
+    hit, false = -np.inf, []
+    for lesion in findings.lesions:
+        on = drawn.centre_mm is not None and np.linalg.norm(np.subtract(lesion.centroid_mm, drawn.centre_mm)) <= near
+        if on:
+            hit = max(hit, lesion.score)
+        else:
+            false.append(lesion.score)
+    return hit, false
 
 
 def main() -> None:
@@ -126,19 +131,22 @@ def main() -> None:
     back.crop()
     if wanted.fat:
         infiltrate(back, wanted.fat)
+    count = wanted.volumes
+    print(f"threshold of the detector: {THRESHOLDS}")
     for diameter_mm in (0, *DIAMETERS_MM):
-        found, false, refused, rises, start = 0, 0, 0, [], time.process_time()
-        for number in range(wanted.volumes):
+        hits, false, refused, rises, start = [], [], 0, [], time.process_time()
+        for number in range(count):
             drawn = draw(back, diameter_mm, 1000 * diameter_mm + number)
-            findings = run(drawn.pre, drawn.post).findings
-            hit, others = marks(findings, drawn, diameter_mm, back.geometry.spacing_mm[0])
-            found, false, refused = found + hit, false + others, refused + (findings.grade is None)
+            findings = run(drawn.pre, drawn.post, detector_threshold=min(THRESHOLDS)).findings
+            hit, others = scores(findings, drawn, diameter_mm, back.geometry.spacing_mm[0])
+            hits, false, refused = [*hits, hit], false + others, refused + (findings.grade is None)
             rises += [one.enhancement_pct for one in findings.muscles if one.enhancement_pct is not None]
-        what = f"{diameter_mm:2d} mm: found {found}/{wanted.volumes}, " if diameter_mm else "no lesion: "
+        found = [int(np.sum(np.array(hits) >= threshold)) for threshold in THRESHOLDS] if diameter_mm else "-"
+        wrong = [round(float(np.sum(np.array(false) >= threshold)) / count, 2) for threshold in THRESHOLDS]
         print(
-            f"{what}false marks {false / wanted.volumes:.2f} a volume, not graded {refused}, "
-            f"muscle {np.mean(rises):.1f} +- {np.std(rises):.1f} %, "
-            f"{(time.process_time() - start) / wanted.volumes:.0f} s of CPU each",
+            f"{diameter_mm:2d} mm: found {found} of {count}; false marks a volume {wrong}; not graded {refused}; "
+            f"muscle {np.mean(rises):.1f} +- {np.std(rises):.1f} %; "
+            f"{(time.process_time() - start) / count:.0f} s of CPU each",
             flush=True,
         )
 

@@ -18,10 +18,12 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def run(pre: Volume | None = None, post: Volume | None = None, mrv: Volume | None = None) -> Measurement:
+def run(
+    pre: Volume | None = None, post: Volume | None = None, mrv: Volume | None = None, **settings: float
+) -> Measurement:
     return measure(
         StudyVolumes(pre, post, mrv),
-        settings=AnalysisSettings(),
+        settings=AnalysisSettings.model_validate(settings),
         segmenter=CompartmentSegmenter(),
         detector=MultiscaleDetector(),
     )

@@ -62,6 +62,36 @@ def test_different_frames_of_reference_are_refused(study):
     assert codes(run(pre, elsewhere).findings) == {"CMP-FOR"}
 
 
+def away(series: Volume, millimetres: float) -> Volume:
+    affine = series.geometry.affine.copy()
+    affine[0, 3] += millimetres
+    return replace(series, geometry=Geometry(affine, series.geometry.shape, series.geometry.frame_of_reference))
+
+
+def test_series_of_different_places_are_refused(study):
+    pre, post = study
+
+    assert codes(run(pre, away(post, 900)).findings) == {"REG-2"}
+
+
+@pytest.mark.slow
+def test_an_mrv_of_another_place_is_left_aside(study):
+    pre, post = study
+
+    findings = run(pre, post, away(post, 900)).findings
+
+    assert findings.grade == 0
+    assert "MRV-3" in {note.code for note in findings.caveats}
+    assert findings.inputs == ("pre", "post")
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, np.nan])
+def test_an_empty_series_is_refused(study, value):
+    empty = volume(np.full(SMALL.shape, value), SMALL)
+
+    assert run(empty, empty).findings.outcome is Outcome.REFUSED
+
+
 def test_a_post_series_acquired_first_is_refused(study):
     pre, post = study
     times = ({"AcquisitionDate": "20260105", "AcquisitionTime": clock} for clock in ("101000", "100000"))

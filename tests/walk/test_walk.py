@@ -82,6 +82,8 @@ def test_the_lesion_of_real_anatomy_is_found_where_it_was_put(real_anatomy: Path
 
     assert done.returncode == 0, done.stderr
     findings = json.loads((tmp_path / "findings.json").read_text())
+    documented = json.loads((ROOT / "docs" / "findings.schema.json").read_text())
+    assert set(findings) == set(documented["properties"])
     truth = json.loads((real_anatomy / "truth.json").read_text())
     (lesion,), (painted,) = findings["lesions"], truth["lesions"]
     assert lesion["side"] == painted["side"]
@@ -113,6 +115,21 @@ def test_each_kind_of_answer_arrives_and_no_log_line_names_a_patient(
     for report in reports:
         for identifier in (report.PatientName, report.PatientID, report.AccessionNumber, report.StudyInstanceUID):
             assert str(identifier) not in shown
+
+
+def test_the_demonstration_shows_what_it_promises_and_ends_by_itself(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+
+    done = subprocess.run(
+        [sys.executable, "-m", "node", "demo", "--out", str(out)],
+        capture_output=True, text=True, cwd=ROOT, check=False, timeout=180, env=os.environ | {"COLUMNS": "120"},
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert "PVM lesion 1" in done.stdout
+    assert (out / "results" / "lesion" / "key-finding.png").stat().st_size > 10_000
+    for study in ("lesion", "healthy", "no-contrast"):
+        assert "errors: 0" in validator_errors(out / "results" / study, out / "scanner" / study / "dicom")
 
 
 def test_a_study_that_is_not_eligible_makes_no_job_and_says_why(

@@ -1,0 +1,69 @@
+"""findings.json: its schema is documented, and what is written fits it."""
+
+import json
+
+from pydantic import TypeAdapter
+
+from node.findings import (
+    SCHEMA_VERSION,
+    Algorithm,
+    Findings,
+    Gate,
+    LesionFindings,
+    MuscleFindings,
+    Note,
+    Outcome,
+    Side,
+)
+from tests.conftest import ROOT
+
+SCHEMA = ROOT / "docs" / "findings.schema.json"
+FINDINGS = Findings(
+    outcome=Outcome.FINDINGS,
+    summary="One focal enhancing candidate.",
+    inputs=("pre", "post"),
+    grade=2,
+    muscles=(MuscleFindings(Side.LEFT, 1000.0, 100.0, 140.0, 40.0, 5.0, 1.0, 0.5, None),),
+    lesions=(
+        LesionFindings(
+            1, Side.LEFT, (1.0, 2.0, 3.0), 900.0, 12.0, 11.0, 100.0, 200.0, 100.0, 120.0, 2.5, 9.0, 30.0, 40.0,
+            None, None, None,
+        ),
+    ),
+    gates=(Gate("IN-3", 5.0, ">= 5", True),),
+    caveats=(Note("SEG-LOW", "low confidence"),),
+    refusals=(),
+    algorithm=Algorithm("PVM", "0.1.0", {"ring_mm": "5.0"}, "0" * 64),
+)  # fmt: skip
+
+
+def test_the_documented_schema_is_that_of_the_code() -> None:
+    """To renew it: python -m tests.test_findings > docs/findings.schema.json"""
+    assert json.loads(SCHEMA.read_text()) == schema()
+
+
+def test_every_key_of_the_schema_is_explained() -> None:
+    explained = (ROOT / "docs" / "findings.md").read_text()
+
+    assert [key for key in schema()["properties"] if f"`{key}`" not in explained] == []
+
+
+def test_findings_survive_the_way_through_json() -> None:
+    written = json.loads(json.dumps(FINDINGS.to_json()))
+
+    assert written.pop("schema_version") == SCHEMA_VERSION
+    assert Findings.from_json(written) == FINDINGS
+
+
+def schema() -> dict:
+    made = TypeAdapter(Findings).json_schema()
+    made["properties"] = {"schema_version": {"const": SCHEMA_VERSION}} | made["properties"]
+    role = {"series_instance_uid": {"type": "string"}, "evidence": {"type": "string"}}
+    made["properties"]["series"] = {"type": "object", "additionalProperties": {"type": "object", "properties": role}}
+    made["required"] = ["schema_version", *made["required"], "series"]
+    made["title"] = "findings.json of paraspinal-node"
+    return made
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))
