@@ -15,12 +15,11 @@ from node.analysis.grid import Grid, masked_mean, part, smooth
 from node.analysis.lesions import Lesion, Scene, keep_and_describe
 from node.analysis.muscles import box_of, find_muscles
 from node.analysis.pairing import pair
-from node.analysis.quality import check_series, check_thickness
+from node.analysis.quality import check_focal_resolution, check_series
 from node.analysis.results import Tools, refusal, regions_on_post, result
 from node.analysis.venography import Vessels, find_vessels
 from node.analysis.verdict import Verdict
 from node.analysis.vessels import vessel_mask
-from node.errors import AnalysisError
 from node.findings import Measurement, Note, Regions, StudyVolumes
 from node.ports import Array, Detector, Mask, Segmenter
 from node.settings import AnalysisSettings
@@ -33,15 +32,8 @@ def measure(
 
     A refusal is a result: images that cannot be measured give findings with the outcome "refused" and the codes of
     docs/analysis.md that say why. The result is the same, bit for bit, each time on one machine.
-
-    Raises
-    ------
-    AnalysisError
-        If no series is given at all.
     """
     pre, post, mrv = volumes.pre, volumes.post, volumes.mrv
-    if pre is None and post is None and mrv is None:
-        raise AnalysisError("a measurement needs at least one series, found none")
     tools = Tools(settings, segmenter, detector)
     quality = {
         role: check_series(role, volume, settings)
@@ -51,7 +43,7 @@ def measure(
     if post is None:
         if mrv is not None and not quality["mrv"].refused:
             return _measure_venography(Grid.of(mrv), quality["mrv"], tools)
-        no_post = Note("ROLE-CONTRAST", "There is no post-contrast series: enhancement cannot be measured.")
+        no_post = Note("ROLE-CONTRAST", "There is no usable post-contrast series: enhancement cannot be measured.")
         return refusal(sum(quality.values(), Verdict(refusals=(no_post,))), tools)
 
     verdict = quality["post"]
@@ -66,7 +58,7 @@ def measure(
     there = None if mrv is None else Grid.of(mrv)
     if pre is None:
         return _measure_post_alone(of_body(post), there, verdict, tools)
-    return _measure_pair(of_body(pre), of_body(post), there, verdict, check_thickness(post), tools)
+    return _measure_pair(of_body(pre), of_body(post), there, verdict, check_focal_resolution(post, settings), tools)
 
 
 def _measure_pair(

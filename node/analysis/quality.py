@@ -58,13 +58,19 @@ def check_series(role: str, volume: Volume, settings: AnalysisSettings) -> Verdi
     )  # fmt: skip
 
 
-def check_thickness(post: Volume) -> Verdict:
-    """Return whether slices as thick as these show foci (IN-3)."""
-    thickness = max(post.geometry.spacing_mm[0], post.acquisition.slice_thickness_mm or 0.0)
+def check_focal_resolution(post: Volume, settings: AnalysisSettings) -> Verdict:
+    """Return whether the series shows foci: thin slices, and fine pixels in axial planes (IN-3).
+
+    The detector is made for axial planes. On simulated sagittal slices of 4 mm it marked veins and joints, up to four
+    in a healthy back (2026-11-26); enhancement by side is right there all the same.
+    """
+    head, back, left = CanonicalAxes.of(post.geometry).apply_to(post.geometry).spacing_mm
+    thickness = max(head, post.acquisition.slice_thickness_mm or 0.0)
     return gate(
-        "IN-3", thickness, f"<= {_THICKEST_FOR_FOCI_MM:g} mm thick, to look for foci",
-        thickness <= _THICKEST_FOR_FOCI_MM + 1e-3,
-        refusal="The slices are too thick to look for foci.",
+        "IN-3", f"{thickness:.1f} mm, axial planes of {back:.1f} x {left:.1f} mm",
+        f"<= {_THICKEST_FOR_FOCI_MM:g} mm, axial planes of <= {settings.widest_pixel_mm:g} mm, to look for foci",
+        thickness <= _THICKEST_FOR_FOCI_MM + 1e-3 and max(back, left) <= settings.widest_pixel_mm,
+        refusal="The slices are too thick, or not axial: foci were not looked for.",
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from node.analysis.acceptance import judge
 from node.analysis.body import body_mask, depth_mm, largest, otsu
+from node.analysis.canal import find_canal
 from node.analysis.grid import Box, Spacing, disk, masked_mean, whole
 from node.analysis.itk import sitk
 from node.findings import Gate
@@ -65,12 +66,14 @@ class CompartmentSegmenter:
         if not fat_gate.passed:
             return _nothing(body, fat_gate)
         sides = _compartments(back, back.border)
+        canal = find_canal(back.share, back.body, back.lateral_mm, back.depth_mm, sides > 0, back.spacing_mm)
+        sides[canal] = 0
         others = [_compartments(back, back.border + step * (1 - back.border)) for step in (-0.2, 0.2)]
         accepted, gates = judge(sides, others, lateral_mm=back.lateral_mm, pixel_mm=_PIXEL_MM)
         return Segmentation(
             muscles=whole(box, _zoom_back(sides, volume[box].shape), volume.shape),
             body=body,
-            canal=np.zeros(volume.shape, bool),  # not found by this segmenter
+            canal=whole(box, _zoom_back(canal.astype(np.uint8), volume[box].shape), volume.shape) > 0,
             accepted=accepted,
             gates=(fat_gate, *gates),
             confidence="low",

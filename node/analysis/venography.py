@@ -15,7 +15,7 @@ from node.ports import Mask
 from node.settings import AnalysisSettings
 
 _NEAR_MM = 15.0  # around the muscles; beyond it vessels are not looked for
-_LARGEST_INCONSISTENCY_MM = 1.0  # another contrast is registered coarsely. Chosen
+_LARGEST_INCONSISTENCY = 0.5  # of the thickest slice: mutual information alone is no better along it. Chosen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,8 +40,9 @@ def find_vessels(mrv: Grid, post: Grid, muscle: Mask, settings: AnalysisSettings
     alignment = align(post, mrv, near, same_contrast=False) if here.any() else None
     if alignment is None:
         return Vessels(None, None, _unused("The MRV does not show the muscles."))
+    limit_mm = _LARGEST_INCONSISTENCY * max(mrv.spacing_mm + post.spacing_mm)
     movement = check_movement(alignment, settings)
-    if movement.refused or alignment.inconsistency_mm > _LARGEST_INCONSISTENCY_MM:
+    if movement.refused or alignment.inconsistency_mm > limit_mm:
         return Vessels(None, None, Verdict(gates=movement.gates) + _unused("The MRV does not fit the other series."))
     there = bring_mask(near, post.geometry, mrv.geometry, alignment.movement.inverse())
     vessels = vessel_mask(mrv.signal, there, mrv.spacing_mm)

@@ -83,8 +83,10 @@ def measure(folder: str) -> str:
     place = Path(folder)
     task = Task.read(place)
     volumes, unusable = _volumes(task)
+    # Half of a pair is not measured as if it had been chosen alone: that is for the site to say (post_alone).
+    whole_pair = all(role in volumes for role in task.inputs if role in (Role.PRE, Role.POST))
     measurement = measure_volumes(
-        StudyVolumes(**{role.value: volume for role, volume in volumes.items()}),
+        StudyVolumes(**{role.value: volume for role, volume in volumes.items() if whole_pair}),
         settings=task.analysis,
         segmenter=plugins.load("segmenters", task.analysis.segmenter)(),
         detector=plugins.load("detectors", task.analysis.detector)(),

@@ -10,7 +10,7 @@ from tests.analysis.phantom import Back, Ball, Scanner, Tube, grid, pair
 from tests.analysis.running import only_lesion, run, side
 
 SPACING_MM = (4.0, 1.2, 1.2)
-GRID = grid(spacing_mm=SPACING_MM, size_mm=(64.0, 150.0, 200.0))
+GRID = grid(spacing_mm=SPACING_MM, size_mm=(48.0, 135.0, 190.0))
 LESION = Ball((41.0, 40.0, 6.0), 6.0, enhancement=1.1)
 
 

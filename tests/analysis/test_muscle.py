@@ -10,7 +10,7 @@ from node.findings import Outcome, Side
 from tests.analysis.phantom import Back, Scanner, grid, pair
 from tests.analysis.running import run, side
 
-SMALL = grid(spacing_mm=(4.0, 1.5, 1.5), size_mm=(56.0, 150.0, 200.0))
+SMALL = grid(spacing_mm=(4.0, 1.5, 1.5), size_mm=(40.0, 135.0, 190.0))
 
 
 @pytest.mark.slow
@@ -62,7 +62,7 @@ def test_a_side_that_enhances_more_is_named_and_graded_as_regional():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_healthy_back_has_no_findings(seed: int):
     measured = run(*pair(Back(), SMALL, snr=25, shading_mm=140, seed=seed))
 

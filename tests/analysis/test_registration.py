@@ -10,7 +10,7 @@ from node.analysis.registration import align
 from node.analysis.resampling import Movement, bring
 from tests.analysis.phantom import Back, Points, grid, pair
 
-GRID = grid(spacing_mm=(4.0, 1.2, 1.2), size_mm=(80.0, 150.0, 200.0))
+GRID = grid(spacing_mm=(4.0, 1.2, 1.2), size_mm=(72.0, 135.0, 190.0))
 CENTRE = np.array([0.0, 40.0, 0.0])
 
 
@@ -32,7 +32,7 @@ def series(movement: Movement) -> tuple[Grid, Grid]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("degrees", "shift_mm"),
-    [((0, 0, 0), (0, 0, 0)), ((1, -1, 3), (3, -4, 1.5)), ((-0.5, 1, -4), (-6, 2, -2))],
+    [((1, -1, 3), (3, -4, 1.5)), ((-0.5, 1, -4), (-6, 2, -2))],
 )
 def test_a_known_movement_is_found(degrees, shift_mm):
     truth = moved(degrees, shift_mm)
@@ -73,7 +73,7 @@ def test_a_series_brought_back_from_a_movement_has_its_signal_where_it_was():
 
     signal, covered = bring(found.signal, found.geometry, wanted.geometry, movement)
 
-    middle = np.s_[3:17, 60:110, 40:120]
+    middle = np.s_[3:15, 60:100, 40:110]
     assert covered[middle].all()
     assert not covered[:, :, -1].any()
     assert np.median(np.abs(signal - wanted.signal)[middle]) < 1  # of muscle's 100

@@ -11,7 +11,7 @@ from tests.analysis.phantom import Back, Ball, Scanner, grid, pair, volume
 from tests.analysis.running import only_lesion, run, side
 
 ISOTROPIC = (2.0, 2.0, 2.0)
-SIZE_MM = (60.0, 150.0, 200.0)
+SIZE_MM = (44.0, 135.0, 190.0)
 ORIENTATIONS = [kind + variant for kind in ("axial", "sagittal", "coronal") for variant in ("", "-flipped", "-turned")]
 
 
@@ -36,7 +36,7 @@ def test_the_left_compartment_lies_to_the_left_of_the_patient(orientation: str):
 @pytest.mark.parametrize("orientation", ["axial-turned", "sagittal", "coronal-flipped"])
 def test_a_lesion_on_the_left_is_on_the_left_in_every_orientation(orientation: str):
     lesion = Ball((38.0, 40.0, 4.0), 7.0)
-    geometry = grid(orientation, spacing_mm=ISOTROPIC, size_mm=(44.0, 150.0, 200.0))
+    geometry = grid(orientation, spacing_mm=ISOTROPIC, size_mm=(40.0, 135.0, 190.0))
 
     findings = run(*pair(Back(left=0.4, right=0.3, lesions=(lesion,)), geometry, snr=40)).findings
 
