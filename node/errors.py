@@ -49,10 +49,6 @@ class VolumeError(NodeError):
         self.text = text
 
 
-class AnalysisError(NodeError):
-    """A measurement was asked for that its inputs do not allow."""
-
-
 class ReportError(NodeError):
     """A result object could not be built, or did not pass the output gate."""
 

@@ -59,13 +59,6 @@ class Geometry:
         mapped: FloatArray = offset @ np.linalg.inv(self.affine[:3, :3]).T
         return mapped
 
-    def matches(self, other: "Geometry", *, tolerance_mm: float = 0.1) -> bool:
-        """Return whether both grids have their voxels at the same places of the same frame of reference."""
-        if self.frame_of_reference != other.frame_of_reference or self.shape != other.shape:
-            return False
-        corners = np.array([[0, 0, 0], np.subtract(self.shape, 1)])
-        return bool(np.allclose(self.to_lps(corners), other.to_lps(corners), atol=tolerance_mm))
-
 
 @dataclass(frozen=True, slots=True)
 class CanonicalAxes:

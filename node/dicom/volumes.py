@@ -65,8 +65,8 @@ def stack(instances: Sequence[Dataset]) -> Volume:
     Raises
     ------
     VolumeError
-        IN-1 if there is nothing to stack or a position is missing; IN-2 if orientation, matrix or spacing differ
-        between slices, two slices share a place, or the distances differ by more than 10 %.
+        IN-1 if there is nothing to stack, or a position or pixels are missing; IN-2 if orientation, matrix or spacing
+        differ between slices, two slices share a place, or the distances differ by more than 10 %.
     """
     frames = [frame for instance in instances for frame in _frames(instance)]
     if len(frames) < 2:
@@ -114,7 +114,7 @@ def _frames(dataset: Dataset) -> Iterator[_Frame]:
     """Yield the frames of one instance; a classic instance is its only frame."""
     if int(dataset.get("SamplesPerPixel", 1)) != 1:
         raise VolumeError("IN-1", "the series is in colour")
-    pixels = np.asarray(dataset.pixel_array)
+    pixels = _pixels(dataset)
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
     if per_frame is None:
         yield _frame(dataset, 0, [dataset], pixels)
@@ -128,6 +128,13 @@ def _frames(dataset: Dataset) -> Iterator[_Frame]:
     for index, (item, plane) in enumerate(zip(per_frame, planes, strict=True)):
         own = [element.value[0] for element in item if element.VR == "SQ" and element.value]
         yield _frame(dataset, index, own + shared, plane)
+
+
+def _pixels(dataset: Dataset) -> npt.NDArray[np.generic]:
+    try:
+        return np.asarray(dataset.pixel_array)
+    except Exception as error:  # decoders raise what they like on broken pixels, and their texts quote the data set
+        raise VolumeError("IN-1", "an instance has no pixels, or none that can be decoded") from error
 
 
 def _frame(dataset: Dataset, index: int, groups: Sequence[Dataset], stored: npt.NDArray[np.generic]) -> _Frame:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from node.errors import (
-    AnalysisError,
+    ReportError,
     SandboxCancelledError,
     SandboxError,
     SandboxMemoryError,
@@ -38,7 +38,7 @@ def die() -> None:
 
 
 def refuse() -> None:
-    raise AnalysisError("the mask is empty")
+    raise ReportError("the mask is empty")
 
 
 def refuse_with_code() -> None:
@@ -88,7 +88,7 @@ def test_a_step_that_crashes_costs_only_itself() -> None:
 
 
 def test_an_error_of_ours_keeps_its_class_and_text() -> None:
-    with pytest.raises(AnalysisError, match=r"^the mask is empty$"):
+    with pytest.raises(ReportError, match=r"^the mask is empty$"):
         run("refuse")
     with pytest.raises(VolumeError, match=r"^IN-2: slices are missing$"):
         run("refuse_with_code")

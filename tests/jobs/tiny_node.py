@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from node.errors import AnalysisError
+from node.errors import ReportError
 from node.jobs.port import JobQueue
 from node.ledger import open_database
 
@@ -29,7 +29,7 @@ def main() -> None:
             while (folder / f"hold-{step}").exists():
                 time.sleep(0.02)
             if (folder / f"fail-{step}").exists():
-                raise AnalysisError("told to fail")
+                raise ReportError("told to fail")
             trace(folder, f"{job} {step} ends")
             return step
 

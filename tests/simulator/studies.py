@@ -2,6 +2,9 @@
 
 from functools import cache
 
+import numpy as np
+
+from node.dicom.geometry import Geometry
 from node.simulator import Recipe, SimulatedStudy, make_recipe, simulate
 
 _STILL = {"motion_mm": (0, 0, 0), "motion_deg": (0, 0, 0)}
@@ -22,3 +25,13 @@ def undisturbed(**changes: object) -> Recipe:
 @cache
 def study_of(recipe: Recipe) -> SimulatedStudy:
     return simulate(recipe)
+
+
+def same_grid(one: Geometry, other: Geometry) -> bool:
+    """Return whether two grids have their voxels at the same places of the same frame of reference."""
+    corners = np.array([[0, 0, 0], np.subtract(one.shape, 1)])
+    return (
+        one.frame_of_reference == other.frame_of_reference
+        and one.shape == other.shape
+        and np.allclose(one.to_lps(corners), other.to_lps(corners), atol=0.001)
+    )

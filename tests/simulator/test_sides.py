@@ -10,7 +10,7 @@ from scipy import ndimage
 from node.dicom.volumes import stack
 from node.findings import Side
 from node.simulator.recipe import LesionRecipe, Orientation, PatientPosition
-from tests.simulator.studies import coarse, study_of
+from tests.simulator.studies import coarse, same_grid, study_of
 
 _ORIENTATIONS, _POSITIONS = get_args(Orientation), get_args(PatientPosition)
 
@@ -70,7 +70,7 @@ def test_the_grid_of_the_truth_is_the_grid_of_the_stacked_instances(
 
     volume = stack(study.of("pre"))
 
-    assert volume.geometry.matches(study.truth.masks.grid, tolerance_mm=0.001)
+    assert same_grid(volume.geometry, study.truth.masks.grid)
 
 
 def test_an_oblique_stack_keeps_its_tilt() -> None:
@@ -79,7 +79,7 @@ def test_an_oblique_stack_keeps_its_tilt() -> None:
     volume = stack(study.of("post"))
 
     assert volume.geometry.directions[2, 0] == pytest.approx(np.cos(np.deg2rad(12)), abs=1e-4)
-    assert volume.geometry.matches(study.truth.masks.grid, tolerance_mm=0.001)
+    assert same_grid(volume.geometry, study.truth.masks.grid)
 
 
 def test_a_prone_axial_image_lies_face_down() -> None:
