@@ -127,10 +127,7 @@ def _run(settings: Settings, *, receive: bool) -> None:
             )
 
     eventlog.start(settings.log.level)
-    try:
-        run(settings, receive=receive, started=announce)
-    except OSError as error:
-        raise SettingsError(f"[association] port {settings.association.port}: {error.strerror}") from error
+    run(settings, receive=receive, started=announce)
 
 
 @app.command()
@@ -158,20 +155,27 @@ def status(context: typer.Context, data: DataOption = None, as_json: JsonOption 
     screen.print(studies, _jobs_table(picture["jobs"]))
     for what, which in picture["waiting_for_operator"].items():
         if which:
-            screen.print(f"[red]{what}:[/] {', '.join(which)} (try again: jobs retry JOB)", highlight=False)
+            screen.print(f"[red]{what}:[/] {', '.join(which)} (jobs show JOB, jobs retry JOB)", highlight=False)
 
 
 # ---------------------------------------------------------------- jobs
 
 
 @jobs_app.command("list")
-def jobs_list(context: typer.Context, data: DataOption = None, as_json: JsonOption = False) -> None:
+def jobs_list(
+    context: typer.Context,
+    waiting: Annotated[bool, typer.Option("--waiting", help="Only jobs that failed, or were not delivered.")] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """List the jobs, newest first."""
     from dataclasses import asdict
 
     from node.console import Console
 
-    lines = [asdict(line) for line in Console(_settings(context, data_dir=data)).jobs()]
+    console = Console(_settings(context, data_dir=data))
+    ids = [job for jobs in console.waiting().values() for job in jobs] if waiting else None
+    lines = [asdict(line) for line in console.jobs(ids=ids)]
     if as_json:
         screen.print_json(json.dumps(lines))
     else:

@@ -5,17 +5,18 @@ It reads the ledger and the queue, and owns no state. Nothing it returns identif
 
 import fcntl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from node import eventlog
 from node.errors import SettingsError
-from node.jobs.pipeline import owe
+from node.jobs.pipeline import MEASURE, owe
 from node.jobs.port import QueueView
 from node.ledger import Ledger, open_database
-from node.records import DeliveryRecord, DeliveryState, JobState
+from node.records import DeliveryRecord, JobState
 from node.settings import Settings
 
 
@@ -47,6 +48,7 @@ class Console:
         file = self._data_dir / "node.db"
         if not file.exists():
             raise SettingsError(f"[node] data_dir: no node has worked in {self._data_dir} yet")
+        eventlog.use_alias_key(self._data_dir / "alias.key")
         self._ledger = Ledger(open_database(file))
         self._queue = QueueView(self._ledger.database)
 
@@ -59,9 +61,9 @@ class Console:
                 return True
         return False
 
-    def jobs(self, limit: int = 50) -> list[JobLine]:
-        """Return the jobs made last, newest first."""
-        rows = self._ledger.job_rows(limit)
+    def jobs(self, limit: int = 50, *, ids: Sequence[str] | None = None) -> list[JobLine]:
+        """Return the jobs made last, newest first; of `ids` alone if given."""
+        rows = self._ledger.job_rows(limit, ids=ids)
         states = self._queue.states([row.id for row in rows])
         return [
             JobLine(
@@ -78,9 +80,10 @@ class Console:
 
     def job(self, job_id: str) -> dict[str, Any] | None:
         """Return all there is to know about one job: itself, its steps, the roles of its series, its deliveries."""
-        line = next((one for one in self.jobs(limit=10_000) if one.id == job_id), None)
-        if line is None:
+        lines = self.jobs(ids=[job_id])
+        if not lines:
             return None
+        (line,) = lines
         return asdict(line) | {
             "steps": self._queue.steps(job_id),
             "series": [
@@ -109,17 +112,17 @@ class Console:
             "counts": self._ledger.counts(),
             "studies": [asdict(row) for row in self._ledger.study_rows(limit)],
             "jobs": [asdict(line) for line in jobs],
-            "waiting_for_operator": {
-                "failed jobs": [line.id for line in jobs if line.state is JobState.FAILED],
-                "abandoned deliveries": sorted(
-                    {one.destination for one in self._ledger.delivery_rows() if one.state is DeliveryState.ABANDONED}
-                ),
-            },
+            "waiting_for_operator": self.waiting(),
         }
+
+    def waiting(self) -> dict[str, list[str]]:
+        """Return the jobs that go on only if an operator says so: failed, or with objects that nobody took."""
+        return {"failed": self._queue.failed(MEASURE), "not delivered": self._ledger.jobs_with_abandoned()}
 
     def retry(self, job_id: str) -> str:
         """Queue a failed or cancelled job again, or the abandoned deliveries of a finished one; "" if neither."""
         if self._queue.retry(job_id):
+            self._ledger.reopen(job_id)
             return "job queued again"
         owed = self._ledger.owe_again(job_id, enqueue=self._owe, now=time.time())
         return f"{owed} abandoned objects owed again" if owed else ""

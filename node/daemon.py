@@ -30,6 +30,7 @@ from node.ports import Destination
 from node.settings import Settings
 from node.spool import Spool
 
+_EXECUTOR = "paraspinal-node"  # one works in a data folder at a time, so that a node may be renamed
 _RECONCILE_EVERY_S = 15.0
 _LOOK_FOR_CANCELS_EVERY_S = 0.5
 
@@ -57,11 +58,11 @@ class Node:
         data_dir = open_data_dir(settings)
         self._spool = Spool(data_dir / "spool", floor_bytes=settings.association.free_space_floor_mb << 20)
         self.ledger = Ledger(open_database(data_dir / "node.db"))
-        self._queue = JobQueue(self.ledger.database, executor_id=settings.node.name, lock_file=data_dir / "node.lock")
+        self._queue = JobQueue(self.ledger.database, executor_id=_EXECUTOR, lock_file=data_dir / "node.lock")
         self._cancel = CancelWatch(self._queue)
         sender = Sender(self.ledger, self._spool, destinations(settings))
         pipeline = Pipeline(self._queue, self.ledger, self._spool, settings, cancel=self._cancel, send=sender.attempt)
-        self._served = pipeline.queues()
+        self._pipeline = pipeline
         trigger = plugins.load("triggers", settings.completion.trigger)(settings.completion.quiet_period_s)
         self._watcher = Watcher(self.ledger, self._spool, trigger, settings.completion, pipeline.enqueue)
         self._receiver = Receiver(settings.association, self._spool, self.ledger) if receive else None
@@ -73,7 +74,8 @@ class Node:
         if swept:
             eventlog.record(Event.SPOOL_SWEPT, files=swept)
         self.ledger.excuse_outage(now=time.time())
-        self._queue.launch(self._served, poll_every_s=self._settings.jobs.poll_every_s)
+        self._queue.launch(self._pipeline.queues(), poll_every_s=self._settings.jobs.poll_every_s)
+        self._pipeline.sweep()
         repeat(Reconciler(self._queue).run_once, _RECONCILE_EVERY_S, "reconciler")
         repeat(self._cancel.run_once, _LOOK_FOR_CANCELS_EVERY_S, "cancel-watch")
         self._clock.add_job(
@@ -84,7 +86,10 @@ class Node:
         )
         self._clock.start()
         if self._receiver is not None:
-            self._receiver.start()
+            try:
+                self._receiver.start()
+            except OSError as error:
+                raise SettingsError(f"[association] port: {error.strerror}") from error
         eventlog.record(Event.NODE_STARTED, port=self.port)
 
     @property
@@ -146,7 +151,10 @@ def destinations(settings: Settings) -> dict[str, Destination]:
 
 
 def _clock() -> BackgroundScheduler:
-    """Return a scheduler that keeps nothing and drops nothing (docs/decisions.md, clock)."""
+    """Return a scheduler that keeps nothing, and drops no turn for being late.
+
+    APScheduler 3 drops, by default, what is more than a second late, and fires what was missed all at once.
+    """
     clock = BackgroundScheduler(
         timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
     )

@@ -15,11 +15,15 @@ def write(target: Path, content: bytes) -> None:
     A reader sees the old file, no file, or the whole new one: never half of it. The folder must exist.
     """
     part = target.with_name(f"{uuid.uuid4().hex}{PART}")
-    with part.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(target)
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    except OSError:
+        part.unlink(missing_ok=True)  # on a full disk above all
+        raise
     sync_folder(target.parent)
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from node import durable
+from node.errors import NodeError
 
 _log = logging.getLogger("paraspinal-node")
 _alias_key = b""
@@ -33,7 +34,8 @@ class Event(StrEnum):
     SPOOL_SWEPT = "A220 unfinished files removed from the spool"
     STUDY_MEASURABLE = "C300 study measurable"
     STUDY_NOT_ELIGIBLE = "C301 study not eligible"
-    SERIES_UNREADABLE = "C310 series left out: no header of it could be read"
+    SERIES_UNREADABLE = "C310 series left out: a header of it could not be read"
+    STUDY_FAILED = "C311 study could not be looked at; the next turn tries again"
     JOB_STARTED = "J400 job started"
     JOB_MEASURED = "J401 job measured"
     JOB_SETTLED = "J402 job settled, results owed"
@@ -52,6 +54,8 @@ def record(event: Event, level: int = logging.INFO, **fields: str | int | float 
 
 def alias(identifier: str) -> str:
     """Return a short stand-in for an identifier: the same one in every line of this node, unreadable elsewhere."""
+    if not _alias_key:
+        raise NodeError("aliases need the key of a data folder: use_alias_key comes first")
     digest = hmac.digest(_alias_key, identifier.encode(), "sha256")
     return base64.b32encode(digest[:8]).decode().rstrip("=").lower()
 

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from node import durable
-from node.completion import decide_roles, read_facts, select
+from node.completion import decide_roles, read_facts, sample, select
 from node.dicom.identifiers import SeriesUID
 from node.errors import HeaderError
 from node.findings import Findings
@@ -23,6 +22,7 @@ from node.records import Role, RoleDecision
 from node.settings import Settings
 
 FINDINGS_FILE = "findings.json"
+_OURS = (FINDINGS_FILE, "seg-lesions.dcm", "seg-muscles.dcm", "seg-vessels.dcm", "sr.dcm")
 _IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
@@ -45,19 +45,19 @@ def measure_folder(study_dir: Path, out: Path, settings: Settings) -> FolderResu
     HeaderError
         If the folder holds no DICOM instance, or instances of more than one study.
     """
+    for name in _OURS:  # what lies there may be of another study
+        (out / name).unlink(missing_ok=True)
     series = _read_series(study_dir)
     facts = [
-        read_facts(uid, [header for _path, header in found], instances=len(found)) for uid, found in series.items()
+        read_facts(uid, [header for _path, header in sample(found)], instances=len(found))
+        for uid, found in series.items()
     ]
     roles = decide_roles(facts)
     selection = select(facts, roles, post_alone=settings.completion.post_alone)
     if selection.series is None:
         return FolderResult(None, selection.reason, ())
     inputs = {
-        role: [
-            steps.InputFile(path, hashlib.sha256(path.read_bytes()).hexdigest())
-            for path, _header in sorted(series[uid], key=lambda one: str(one[1].SOPInstanceUID))
-        ]
+        role: [steps.InputFile(path, hashlib.sha256(path.read_bytes()).hexdigest()) for path, _header in series[uid]]
         for role, uid in selection.series.items()
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -79,8 +79,8 @@ def _read_series(study_dir: Path) -> dict[SeriesUID, list[tuple[Path, Dataset]]]
     for path in sorted(one for one in study_dir.rglob("*") if one.is_file()):
         try:
             header = dcmread(path, stop_before_pixels=True)
-        except (InvalidDicomError, OSError, ValueError):
-            continue  # truth files, text, pictures: folders of researchers hold more than DICOM
+        except Exception:  # truth files, text, pictures: folders of researchers hold more than DICOM
+            continue
         if not all(keyword in header for keyword in _IDENTIFIERS) or header.SOPInstanceUID in seen:
             continue
         seen.add(header.SOPInstanceUID)
@@ -88,7 +88,7 @@ def _read_series(study_dir: Path) -> dict[SeriesUID, list[tuple[Path, Dataset]]]
         studies.add(str(header.StudyInstanceUID))
     if len(studies) != 1:
         raise HeaderError(f"the folder must hold the instances of one study, found {len(studies)} studies")
-    return dict(series)
+    return {uid: sorted(found, key=lambda one: str(one[1].SOPInstanceUID)) for uid, found in series.items()}
 
 
 def _series_json(selected: Mapping[Role, SeriesUID], roles: Mapping[SeriesUID, RoleDecision]) -> dict[str, object]:

@@ -43,13 +43,21 @@ class DeliveryState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceIdentity:
+    """What makes an instance the same one when it comes again: where it belongs, and the bytes of its data set."""
+
+    sop_instance: InstanceUID
+    study: StudyUID
+    series: SeriesUID
+    data_set_sha256: str  # as sent, without file meta information, which is ours
+
+
+@dataclass(frozen=True, slots=True)
 class ReceivedInstance:
     """An instance as it arrived; `path` is relative to the spool and says nothing about the patient."""
 
-    sop_instance: InstanceUID
+    identity: InstanceIdentity
     sop_class: str
-    study: StudyUID
-    series: SeriesUID
     transfer_syntax: str
     path: str
     sha256: str

@@ -6,7 +6,8 @@ Evidence is made of our own words and numbers only, because it is shown and logg
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -24,6 +25,9 @@ _LONGEST_T1_GRADIENT_ECHO_TE_MS = 10.0
 _TIME_OF_FLIGHT_TR_MS = (15.0, 40.0)
 _TIME_OF_FLIGHT_FLIP_DEG = (35.0, 70.0)
 
+_HEADERS_READ = 9
+T = TypeVar("T")
+
 _LOCALIZER = re.compile(r"(?<![a-z])(loc|localizer|localiser|scout|survey|plan|3[- ]?pl(ane)?)(?![a-z])", re.I)
 _MRV = re.compile(r"(?<![a-z])(mrv|venogra\w*|2d[ _-]?tof|tof|twist|tricks|qiss)(?![a-z])", re.I)
 _POST = re.compile(r"(?<![a-z])(post|gd|gad\w*|contrast|km|ce|\+ ?c|c ?\+)(?![a-z])", re.I)
@@ -37,16 +41,26 @@ class SeriesFacts:
 
     series: SeriesUID
     acquisition: Acquisition
-    sop_class: str
     instances: int
     planes: int
 
 
+def sample(instances: Sequence[T]) -> list[T]:
+    """Return some of a series' instances, evenly spread: enough to see the planes of a localizer.
+
+    Node and folder must take the same ones, so give them in the order of their SOP Instance UIDs.
+    """
+    places = sorted({round(place) for place in np.linspace(0, len(instances) - 1, _HEADERS_READ)}) if instances else []
+    return [instances[place] for place in places]
+
+
 def read_facts(series: SeriesUID, headers: Sequence[Dataset], *, instances: int) -> SeriesFacts:
-    """Return the facts of a series from some of its headers; `instances` is how many it has in all."""
+    """Return the facts of a series from a `sample` of its headers; `instances` is how many it has in all."""
     acquisitions = [read_acquisition(header) for header in headers]
     planes = {tuple(np.round(one.orientation, 2)) for one in acquisitions if one.orientation}
-    return SeriesFacts(series, acquisitions[0], str(headers[0].get("SOPClassUID", "")), instances, len(planes))
+    moments = [one.acquired_at_s for one in acquisitions if one.acquired_at_s is not None]
+    first = replace(acquisitions[0], acquired_at_s=min(moments, default=None))
+    return SeriesFacts(series, first, instances, len(planes))
 
 
 def decide_roles(study: Sequence[SeriesFacts]) -> dict[SeriesUID, RoleDecision]:
@@ -58,7 +72,7 @@ def _role(facts: SeriesFacts) -> RoleDecision:
     acquisition = facts.acquisition
     if acquisition.modality != "MR":
         return RoleDecision(Role.OTHER, "modality is not MR")
-    if not acquisition.orientation or not acquisition.pixel_spacing_mm:
+    if not acquisition.orientation or min(acquisition.pixel_spacing_mm, default=0.0) <= 0:
         return RoleDecision(Role.OTHER, "no orientation or pixel spacing")
     if "LOCALIZER" in acquisition.image_type or _LOCALIZER.search(acquisition.description):
         return RoleDecision(Role.LOCALIZER, "image type or description says localizer")

@@ -1,17 +1,14 @@
 """The watcher: turns studies that have come to rest into jobs, or says why not."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
 from pydicom import dcmread
-from pydicom.dataset import Dataset
 
 from node import eventlog
-from node.completion.roles import SeriesFacts, decide_roles, read_facts
+from node.completion.roles import SeriesFacts, decide_roles, read_facts, sample
 from node.completion.rules import select
 from node.dicom.identifiers import SeriesUID
-from node.errors import SpoolError
 from node.eventlog import Event, alias
 from node.ledger import Enqueue, GatheringStudy, Ledger
 from node.ports import Trigger
@@ -19,8 +16,7 @@ from node.records import Role, RoleDecision
 from node.settings import CompletionSettings
 from node.spool import Spool
 
-_HEADERS_READ = 9  # of a series, evenly spread: enough to see the planes of a localizer
-_UNREADABLE = RoleDecision(Role.OTHER, "no header of the series could be read")
+_UNREADABLE = RoleDecision(Role.OTHER, "a header of the series could not be read")
 
 
 class Watcher:
@@ -35,10 +31,18 @@ class Watcher:
     def run_once(self, *, now: float) -> None:
         """Close every study of which all series are whole at `now` (seconds since 1970)."""
         for gathered in self._ledger.gathering():
-            whole_by = {one.series: self._trigger.evidence(one, now=now) for one in gathered.series}
-            known = {series: evidence for series, evidence in whole_by.items() if evidence is not None}
-            if len(known) == len(whole_by):
-                self._close(gathered, known, now)
+            try:
+                self._look_at(gathered, now)
+            except Exception as error:  # one study must not hold up the others; the next turn tries it again
+                eventlog.record(
+                    Event.STUDY_FAILED, logging.ERROR, study=alias(gathered.study), error=type(error).__name__
+                )
+
+    def _look_at(self, gathered: GatheringStudy, now: float) -> None:
+        whole_by = {one.series: self._trigger.evidence(one, now=now) for one in gathered.series}
+        known = {series: evidence for series, evidence in whole_by.items() if evidence is not None}
+        if len(known) == len(whole_by):
+            self._close(gathered, known, now)
 
     def _close(self, gathered: GatheringStudy, whole_by: Mapping[SeriesUID, str], now: float) -> None:
         facts = self._facts(gathered)
@@ -63,21 +67,12 @@ class Watcher:
     def _facts(self, gathered: GatheringStudy) -> list[SeriesFacts]:
         found = []
         for one in gathered.series:
-            headers = self._headers(self._ledger.paths(gathered.study, one.series))
-            if headers:
+            paths = self._ledger.paths(gathered.study, one.series)
+            try:
+                headers = [dcmread(self._spool.path_of(path), stop_before_pixels=True) for path in sample(paths)]
                 found.append(read_facts(one.series, headers, instances=one.instances))
-            else:
-                eventlog.record(Event.SERIES_UNREADABLE, logging.ERROR, series=alias(one.series))
+            except Exception as error:  # what peers send may break pydicom anywhere; it costs the series, not the study
+                eventlog.record(
+                    Event.SERIES_UNREADABLE, logging.ERROR, series=alias(one.series), error=type(error).__name__
+                )
         return found
-
-    def _headers(self, paths: Sequence[str]) -> list[Dataset]:
-        some = sorted({round(place) for place in np.linspace(0, len(paths) - 1, _HEADERS_READ)}) if paths else []
-        return [header for place in some if (header := self._header(paths[place])) is not None]
-
-    def _header(self, path: str) -> Dataset | None:
-        try:
-            return dcmread(self._spool.path_of(path), stop_before_pixels=True)
-        except SpoolError:
-            return None
-        except Exception:  # what peers send may break pydicom anywhere; it costs the series, not the study
-            return None

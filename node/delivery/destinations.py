@@ -115,8 +115,10 @@ def _store(association: Association, one: Dataset) -> Answer:
     await_reader(association)
     try:
         status = getattr(association.send_c_store(one), "Status", None)
-    except (RuntimeError, ValueError):  # the association went away under our hands
+    except RuntimeError:  # the association went away under our hands
         status = None
+    except ValueError:  # pynetdicom can encode it for no context that the peer accepted
+        return Answer(uid, stored=False, permanent=True, status="Transfer Syntax not accepted")
     if status is None:
         return Answer(uid, stored=False, permanent=False, status="no answer")
     # 0xA9xx: the peer finds that the data set is wrong for its class; the same bytes will be wrong tomorrow.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydicom import dcmread
 
 from node import eventlog
-from node.errors import DeliveryError
+from node.errors import NodeError
 from node.eventlog import Event
 from node.ledger import Ledger
 from node.ports import Answer, Destination
@@ -25,7 +25,7 @@ class Sender:
         """Send what is still owed and return whether something is owed after that.
 
         What this attempt leaves and a later one could change stays owed; if none is to follow (`final`), or the
-        destination will never take it, it is abandoned: an operator's list (`jobs list --abandoned`).
+        destination will never take it, it is abandoned: an operator's list (`jobs list --waiting`).
         """
         owed = self._ledger.owed(job_id, destination)
         if not owed:
@@ -62,9 +62,11 @@ class Sender:
         """Return the answers by SOP Instance UID, and what stands in for an answer that is missing."""
         if destination not in self._destinations:
             return {}, "no such destination in the settings"
-        objects = [dcmread(self._spool.path_of(path)) for path in paths]
         try:
+            objects = [dcmread(self._spool.path_of(path)) for path in paths]
             answers = self._destinations[destination].deliver(objects)
-        except DeliveryError as error:
+        except NodeError as error:
             return {}, str(error)
+        except Exception as error:  # of a plug-in: it must not end the chain of attempts in silence
+            return {}, type(error).__name__
         return {answer.sop_instance: answer for answer in answers}, "not sent in this attempt"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -101,7 +101,8 @@ def run_demo(out: Path, screen: Screen, *, keep: bool) -> None:
             screen.print(f"{time.monotonic() - began:.0f} s; reports, segmentations, pictures: {out / 'results'}")
             if keep:
                 screen.print(f"the node goes on; look: paraspinal-node --config {config} status; stop: Ctrl-C")
-                process.wait()
+                with suppress(KeyboardInterrupt):
+                    process.wait()
 
 
 def _prepare(out: Path) -> None:
@@ -129,8 +130,6 @@ def _served(config: Path, port: int, log_file: Path) -> Iterator[subprocess.Pope
                 raise NodeError(f"the node did not start; its log: {log_file}")
             time.sleep(0.1)
         yield process
-    except KeyboardInterrupt:
-        pass
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -146,7 +145,9 @@ def _scan(progress: Sequence[_Progress], port: int, folder: Path) -> None:
         def count(one: _Progress = one) -> None:
             one.pushed += 1
 
-        push(one.study.datasets, "127.0.0.1", port, called_ae="PARASPINAL", progress=lambda *_: count())
+        statuses = push(one.study.datasets, "127.0.0.1", port, called_ae="PARASPINAL", progress=lambda *_: count())
+        if set(statuses) != {0x0000}:
+            raise NodeError(f"the node did not take all of {one.name}")
 
 
 def _follow(progress: Sequence[_Progress], archive: Archive, settings: Settings, screen: Screen, began: float) -> None:

@@ -29,6 +29,7 @@ from node.spool import Spool
 
 MEASURE, DELIVER = "measure_study", "deliver"  # workflow names: rows of running nodes hold them
 ANALYSIS_QUEUE = "analysis"
+_MOST_DOUBLINGS = 30  # more would be years, and in the end no number
 
 Send = Callable[[str, str, int, bool], bool]
 
@@ -98,6 +99,13 @@ class Pipeline:
         """Return the queues to serve, and how many jobs each may run at a time."""
         served = {delivery_queue(one.name): 1 for one in self._settings.destination}
         return {ANALYSIS_QUEUE: self._settings.jobs.parallel} | served
+
+    def sweep(self) -> None:
+        """Remove the folders of jobs that ended without it: cancelled, or set aside as poison."""
+        folders = {folder.name: folder for folder in self._work.glob("*")}
+        if folders:
+            for job_id in self._queue.ended_among(folders):
+                shutil.rmtree(folders[job_id], ignore_errors=True)
 
     def enqueue(self, connection: sa.Connection, job: Job) -> None:
         """Enqueue a job inside the caller's transaction."""
@@ -208,7 +216,7 @@ class Pipeline:
             return None
         delivery = self._settings.delivery
         turn = (attempt - 1) % delivery.attempts  # an operator's retry begins with short waits again
-        return min(delivery.longest_wait_s, delivery.first_wait_s * 2.0**turn)
+        return min(delivery.longest_wait_s, delivery.first_wait_s * 2.0 ** min(turn, _MOST_DOUBLINGS))
 
     def _owe(self, connection: sa.Connection, job_id: str, destination: str) -> None:
         owe(self._queue, connection, job_id, destination, after=0, attempts=self._settings.delivery.attempts)

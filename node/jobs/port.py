@@ -1,6 +1,6 @@
 """The queue, on DBOS 3.4: the only module that imports the engine.
 
-What it holds callers to (each rule was paid for; docs/decisions.md, queue):
+What it holds callers to (each rule was paid for in torture tests of the design):
 
 - arguments are JSON: identifiers and numbers, never pixels or Datasets;
 - a workflow is deterministic: clocks, chance and I/O happen in its steps, whose results are recorded;
@@ -100,10 +100,11 @@ class JobQueue:
 
     def launch(self, queues: Mapping[str, int], *, poll_every_s: float) -> None:
         """Start to work: `queues` gives each queue's number of parallel jobs. What was running is taken up again."""
+        # First the client: a job that is taken up again may need it while the queues are still being registered.
+        self._client = DBOSClient(system_database_engine=self._database, serializer=DBOSPortableJSONSerializer())
         DBOS.launch()
         for name, parallel in queues.items():
             DBOS.register_queue(name, worker_concurrency=parallel, polling_interval_sec=poll_every_s)
-        self._client = DBOSClient(system_database_engine=self._database, serializer=DBOSPortableJSONSerializer())
 
     def stop(self, *, wait_s: int) -> None:
         """Take no more jobs, let the running ones end for `wait_s`, and return the others to their queues."""
@@ -130,6 +131,11 @@ class JobQueue:
     def this_workflow(self) -> str:
         """Return the id of the workflow that the calling thread is in."""
         return str(DBOS.workflow_id)
+
+    def ended_among(self, workflow_ids: Iterable[str]) -> set[str]:
+        """Return which of the workflows neither wait nor run any more."""
+        rows = self._rows(workflow_ids=list(workflow_ids))
+        return {row.workflow_id for row in rows if _STATES[row.status] not in (JobState.QUEUED, JobState.RUNNING)}
 
     def cancelled_among(self, workflow_ids: Iterable[str]) -> set[str]:
         """Return which of the workflows were cancelled."""
@@ -162,6 +168,14 @@ class QueueView:
     def states(self, workflow_ids: Iterable[str]) -> dict[str, JobState]:
         """Return the states of those workflows that the queue knows."""
         return {row.workflow_id: _STATES[row.status] for row in self._rows(list(workflow_ids))}
+
+    def failed(self, workflow: str) -> list[str]:
+        """Return the ids of all workflows of a name that failed, or were set aside as poison."""
+        if not self._has_tables():
+            return []
+        states = [status for status, state in _STATES.items() if state is JobState.FAILED]
+        rows = self._client.list_workflows(name=workflow, status=states, load_input=False, load_output=False)
+        return [row.workflow_id for row in rows]
 
     def steps(self, workflow_id: str) -> list[str]:
         """Return the names of the steps that a workflow has recorded."""
@@ -197,9 +211,12 @@ class QueueView:
 
     def _rows(self, workflow_ids: list[str]) -> list[Any]:
         """Return the workflows' rows; none where the node that makes the tables has not been up yet."""
-        if not workflow_ids or not sa.inspect(self._database).has_table("workflow_status"):
+        if not workflow_ids or not self._has_tables():
             return []  # the engine would take an empty list for "all"
         return self._client.list_workflows(workflow_ids=workflow_ids, load_input=False, load_output=False)
+
+    def _has_tables(self) -> bool:
+        return sa.inspect(self._database).has_table("workflow_status")
 
 
 def _locked(file: Path) -> TextIO:

@@ -15,7 +15,8 @@ def open_database(file: Path) -> sa.Engine:
 
     @sa.event.listens_for(database, "connect")
     def _set_up(connection: Any, _record: object) -> None:
-        connection.isolation_level = "IMMEDIATE"  # take the write lock at BEGIN: no upgrade that can fail half-way
+        # The first write takes the lock at once, and waits for it; a transaction that reads first must not write later.
+        connection.isolation_level = "IMMEDIATE"
         for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 

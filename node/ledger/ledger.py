@@ -14,6 +14,7 @@ from node.ledger.schema import delivery, instance, job, ledger_version, result, 
 from node.records import (
     DeliveryRecord,
     DeliveryState,
+    InstanceIdentity,
     Job,
     ReceivedInstance,
     ResultRecord,
@@ -85,8 +86,8 @@ class Ledger:
 
     # ---------------------------------------------------------------- association
 
-    def enter(self, received: ReceivedInstance, *, now: float) -> bool:
-        """Enter an instance and return whether it is new; one that is new reopens its study.
+    def repeats(self, identity: InstanceIdentity, *, now: float) -> bool:
+        """Return whether just this instance is held; if so, its series is not quiet, for somebody still sends it.
 
         Raises
         ------
@@ -94,26 +95,24 @@ class Ledger:
             If the same SOP Instance UID is held with other content, or in another study or series.
         """
         with self.database.begin() as connection:
-            held = connection.execute(
-                sa.select(instance.c.sha256, instance.c.study, instance.c.series).where(
-                    instance.c.sop_instance == received.sop_instance
-                )
-            ).one_or_none()
-            if held is not None:
-                if held != (received.sha256, received.study, received.series):
-                    raise ConflictError("another content is held under this SOP Instance UID")
-                # Somebody still sends this series: it is not quiet, though nothing new has come.
-                connection.execute(
-                    series.update()
-                    .where(series.c.uid == received.series, series.c.study == received.study)
-                    .values(last_seen_s=now)
-                )
+            return _repeats(connection, identity, now)
+
+    def enter(self, received: ReceivedInstance, *, now: float) -> bool:
+        """Enter an instance and return whether it is new; one that is new reopens its study.
+
+        Raises
+        ------
+        ConflictError
+            As of `repeats`.
+        """
+        with self.database.begin() as connection:
+            if _repeats(connection, received.identity, now):
                 return False
             connection.execute(
                 sqlite.insert(study)
                 .values(
-                    uid=received.study, alias=alias(received.study), state=StudyState.GATHERING, reason="",
-                    generation=0, changes=1, first_seen_s=now, last_seen_s=now,
+                    uid=received.identity.study, alias=alias(received.identity.study), state=StudyState.GATHERING,
+                    reason="", generation=0, changes=1, first_seen_s=now, last_seen_s=now,
                 )
                 .on_conflict_do_update(
                     index_elements=["uid"],
@@ -124,16 +123,18 @@ class Ledger:
             )  # fmt: skip
             connection.execute(
                 sqlite.insert(series)
-                .values(uid=received.series, study=received.study, last_seen_s=now)
+                .values(uid=received.identity.series, study=received.identity.study, last_seen_s=now)
                 .on_conflict_do_update(
                     index_elements=["uid", "study"], set_={"last_seen_s": now, "whole_by": None, "role": None}
                 )
             )
             connection.execute(
                 instance.insert().values(
-                    sop_instance=received.sop_instance, sop_class=received.sop_class, study=received.study,
-                    series=received.series, transfer_syntax=received.transfer_syntax, path=received.path,
-                    sha256=received.sha256, size=received.size, calling_ae=received.calling_ae, received_s=now,
+                    sop_instance=received.identity.sop_instance, sop_class=received.sop_class,
+                    study=received.identity.study, series=received.identity.series,
+                    data_set_sha256=received.identity.data_set_sha256, transfer_syntax=received.transfer_syntax,
+                    path=received.path, sha256=received.sha256, size=received.size, calling_ae=received.calling_ae,
+                    received_s=now,
                 )
             )  # fmt: skip
         return True
@@ -219,7 +220,7 @@ class Ledger:
             connection.execute(
                 job.insert().values(
                     id=made.id, study=made.study, generation=generation, created_s=now,
-                    selection={role.value: uid for role, uid in selection.items()},
+                    selection={role.value: _members(connection, made.study, uid) for role, uid in selection.items()},
                 )
             )  # fmt: skip
             enqueue(connection, made)
@@ -228,31 +229,34 @@ class Ledger:
     # ---------------------------------------------------------------- jobs
 
     def inputs(self, job_id: str) -> dict[Role, list[tuple[InstanceUID, str, str]]]:
-        """Return, for each role of a job, SOP Instance UID, spool path and SHA-256 of its instances, by UID."""
+        """Return, for each role of a job, SOP Instance UID, spool path and SHA-256 of its instances, by UID.
+
+        They are those that were there when the study was closed: what came later is of the next generation.
+        """
         with self.database.connect() as connection:
-            row = connection.execute(sa.select(job.c.study, job.c.selection).where(job.c.id == job_id)).one()
+            selection = connection.execute(sa.select(job.c.selection).where(job.c.id == job_id)).scalar_one()
             return {
                 Role(role): [
                     (InstanceUID(found.sop_instance), found.path, found.sha256)
                     for found in connection.execute(
                         sa.select(instance.c.sop_instance, instance.c.path, instance.c.sha256)
-                        .where(instance.c.study == row.study, instance.c.series == uid)
+                        .where(instance.c.sop_instance.in_(members))
                         .order_by(instance.c.sop_instance)
                     )
                 ]
-                for role, uid in row.selection.items()
+                for role, members in selection.items()
             }
 
     def note_inputs(self, job_id: str, digest: str) -> str | None:
-        """Note what a job measures, and return the older job that measures or measured just that, if there is one."""
+        """Note what a job measures, and return the older job that has results of just that, if there is one."""
         with self.database.begin() as connection:
             created_s = connection.execute(
                 job.update().where(job.c.id == job_id).values(input_digest=digest).returning(job.c.created_s)
             ).scalar_one()
-            succeeds = sa.or_(job.c.settled_s.is_(None), sa.exists().where(result.c.job == job.c.id))
+            has_results = sa.exists().where(result.c.job == job.c.id)
             return connection.execute(
                 sa.select(job.c.id)
-                .where(job.c.input_digest == digest, job.c.created_s < created_s, succeeds)
+                .where(job.c.input_digest == digest, job.c.created_s < created_s, has_results)
                 .order_by(job.c.created_s)
                 .limit(1)
             ).scalar_one_or_none()
@@ -295,6 +299,11 @@ class Ledger:
                 if results:
                     enqueue(connection, job_id, destination)
 
+    def reopen(self, job_id: str) -> None:
+        """Forget how a job ended: it is tried again."""
+        with self.database.begin() as connection:
+            connection.execute(job.update().where(job.c.id == job_id).values(outcome=None, settled_s=None))
+
     def fail(self, job_id: str, reason: str, *, now: float) -> None:
         """Write down why a job came to nothing."""
         with self.database.begin() as connection:
@@ -332,15 +341,20 @@ class Ledger:
         results = sa.select(result.c.sop_instance).where(result.c.job == job_id)
         abandoned = sa.and_(delivery.c.sop_instance.in_(results), delivery.c.state == DeliveryState.ABANDONED)
         with self.database.begin() as connection:
-            spent = connection.execute(
-                sa.select(delivery.c.destination, sa.func.max(delivery.c.attempts), sa.func.count())
+            owed = connection.execute(
+                delivery.update()
                 .where(abandoned)
-                .group_by(delivery.c.destination)
-            ).all()
-            connection.execute(delivery.update().where(abandoned).values(state=DeliveryState.OWED, updated_s=now))
-            for destination, attempts, _count in spent:
-                enqueue(connection, job_id, destination, attempts)
-        return sum(count for _destination, _attempts, count in spent)
+                .values(state=DeliveryState.OWED, updated_s=now)
+                .returning(delivery.c.destination)
+            ).scalars().all()  # fmt: skip
+            for destination in sorted(set(owed)):
+                spent = connection.execute(  # by any of the job's objects: the ids of those attempts are taken
+                    sa.select(sa.func.max(delivery.c.attempts)).where(
+                        delivery.c.sop_instance.in_(results), delivery.c.destination == destination
+                    )
+                ).scalar_one()
+                enqueue(connection, job_id, destination, spent)
+        return len(owed)
 
     # ---------------------------------------------------------------- what people look at
 
@@ -372,14 +386,16 @@ class Ledger:
             for row in rows
         ]
 
-    def job_rows(self, limit: int = 100) -> list[JobRow]:
-        """Return the jobs made last, newest first."""
+    def job_rows(self, limit: int = 100, *, ids: Sequence[str] | None = None) -> list[JobRow]:
+        """Return the jobs made last, newest first; of `ids` alone if given."""
         wanted = (
             sa.select(job.c.id, study.c.alias, job.c.outcome, job.c.created_s, job.c.settled_s)
             .join(study, study.c.uid == job.c.study)
             .order_by(job.c.created_s.desc())
             .limit(limit)
         )
+        if ids is not None:
+            wanted = wanted.where(job.c.id.in_(ids))
         with self.database.connect() as connection:
             return [
                 JobRow(row.id, row.alias, row.outcome, row.created_s, row.settled_s)
@@ -418,6 +434,18 @@ class Ledger:
                 for row in connection.execute(wanted.order_by(delivery.c.destination, result.c.role))
             ]
 
+    def jobs_with_abandoned(self) -> list[str]:
+        """Return the jobs of which a destination never took an object: the operator's list."""
+        wanted = (
+            sa.select(result.c.job)
+            .join(delivery, delivery.c.sop_instance == result.c.sop_instance)
+            .where(delivery.c.state == DeliveryState.ABANDONED)
+            .distinct()
+            .order_by(result.c.job)
+        )
+        with self.database.connect() as connection:
+            return list(connection.execute(wanted).scalars())
+
     def counts(self) -> dict[str, int]:
         """Return how many instances there are, and how many studies and deliveries in each state."""
         with self.database.connect() as connection:
@@ -428,3 +456,25 @@ class Ledger:
                 ):
                     found[f"{name} {state}"] = number
         return found
+
+
+def _repeats(connection: sa.Connection, identity: InstanceIdentity, now: float) -> bool:
+    # The write comes first: only then does SQLite hold its lock, and no other writer can come in between.
+    connection.execute(
+        series.update().where(series.c.uid == identity.series, series.c.study == identity.study).values(last_seen_s=now)
+    )
+    held = connection.execute(
+        sa.select(instance.c.study, instance.c.series, instance.c.data_set_sha256).where(
+            instance.c.sop_instance == identity.sop_instance
+        )
+    ).one_or_none()
+    if held is None:
+        return False
+    if held != (identity.study, identity.series, identity.data_set_sha256):
+        raise ConflictError("another content is held under this SOP Instance UID")
+    return True
+
+
+def _members(connection: sa.Connection, study_uid: StudyUID, series_uid: SeriesUID) -> list[str]:
+    wanted = sa.select(instance.c.sop_instance).where(instance.c.study == study_uid, instance.c.series == series_uid)
+    return list(connection.execute(wanted.order_by(instance.c.sop_instance)).scalars())

@@ -57,11 +57,12 @@ instance = sa.Table(
     sa.Column("series", sa.Text, nullable=False, index=True),
     sa.Column("transfer_syntax", sa.Text, nullable=False),
     sa.Column("path", sa.Text, nullable=False),
+    sa.Column("data_set_sha256", sa.Text, nullable=False),
     sa.Column("sha256", sa.Text, nullable=False),
     sa.Column("size", sa.Integer, nullable=False),
     sa.Column("calling_ae", sa.Text, nullable=False),
     sa.Column("received_s", sa.Float, nullable=False),
-    comment="An instance in the spool, as it was sent.",
+    comment="An instance in the spool, as it was sent; `data_set_sha256` tells a repeat, `sha256` checks the file.",
 )
 job = sa.Table(
     "job",
@@ -74,7 +75,7 @@ job = sa.Table(
     sa.Column("outcome", sa.Text),
     sa.Column("created_s", sa.Float, nullable=False),
     sa.Column("settled_s", sa.Float),
-    comment="One measurement of a study: which series for which role, and how it ended. Its state is the queue's.",
+    comment="One measurement of a study: which instances for which role, and how it ended. Its state is the queue's.",
 )
 result = sa.Table(
     "result",

@@ -1,6 +1,7 @@
 """One file per instance, named by the digest of its content."""
 
 import contextlib
+import errno
 import hashlib
 import shutil
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ class Spool:
                 raise SpoolFullError("the free space of the spool has reached its floor")
             self._write(self.root / path, content)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise SpoolFullError("the disk of the spool is full") from error
             raise SpoolError(f"the spool could not be written ({error.strerror})") from error
         return StoredFile(str(path), digest, len(content))
 

@@ -131,7 +131,7 @@ def test_a_disk_that_refuses_is_a_failure_without_details(
 
     (answer,) = send(receiver, mr())
 
-    assert (answer.Status, answer.ErrorComment) == (0xA702, "The instance could not be stored")
+    assert (answer.Status, answer.ErrorComment) == (0x0110, "The instance could not be stored")
     assert ledger.counts()["instances"] == 0
 
 

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from node.completion import QuietPeriod, Watcher
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
 from node.ledger import Ledger
-from node.records import Job, ReceivedInstance, StudyState
+from node.records import InstanceIdentity, Job, ReceivedInstance, StudyState
 from node.settings import CompletionSettings
 from node.spool import Spool
 from tests.builders import SECRET, STUDY, part10, series_of
@@ -33,10 +33,13 @@ class Desk:
         stored = self.spool.store(content)
         self.ledger.enter(
             ReceivedInstance(
-                InstanceUID(dataset.SOPInstanceUID),
+                InstanceIdentity(
+                    InstanceUID(dataset.SOPInstanceUID),
+                    StudyUID(dataset.StudyInstanceUID),
+                    SeriesUID(dataset.SeriesInstanceUID),
+                    stored.sha256,
+                ),
                 dataset.SOPClassUID,
-                StudyUID(dataset.StudyInstanceUID),
-                SeriesUID(dataset.SeriesInstanceUID),
                 "1.2.840.10008.1.2.1",
                 stored.path,
                 stored.sha256,
@@ -120,6 +123,44 @@ def test_a_series_that_cannot_be_read_costs_the_series_and_not_the_study(desk: D
     desk.watcher.run_once(now=QUIET_S)
 
     assert len(desk.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    "odd", [{"PixelSpacing": [0.0, 0.0]}, {"RepetitionTime": "many"}, {"AcquisitionDate": "today"}]
+)
+def test_an_odd_study_does_not_hold_up_the_others(desk: Desk, odd: dict[str, Any]) -> None:
+    for dataset in [*series_of(1, study="2.25.1", **PRE), *series_of(2, study="2.25.1", **POST)]:
+        for keyword, value in odd.items():
+            dataset.add_new(keyword, "LO" if isinstance(value, str) else "DS", value)
+        desk.receive(dataset, now=0.0)
+    desk.receive_pair(now=0.0)
+
+    desk.watcher.run_once(now=QUIET_S)
+
+    assert STUDY in [job.study for job in desk.jobs]
+
+
+def test_a_study_that_breaks_the_rules_themselves_waits_and_the_others_go_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from node.completion import watcher
+
+    select = watcher.select
+
+    def break_on_the_first(facts: Any, *arguments: Any, **more: Any) -> Any:
+        if facts[0].series.startswith("2.25.1."):
+            raise ZeroDivisionError
+        return select(facts, *arguments, **more)
+
+    monkeypatch.setattr(watcher, "select", break_on_the_first)
+    for dataset in series_of(1, study="2.25.1"):
+        desk.receive(dataset, now=0.0)
+    desk.receive_pair(now=0.0)
+
+    desk.watcher.run_once(now=QUIET_S)
+
+    assert [job.study for job in desk.jobs] == [STUDY]
+    assert [study.study for study in desk.ledger.gathering()] == ["2.25.1"]
 
 
 def test_what_gathered_before_a_restart_is_closed_after_it(desk: Desk, spool: Spool, ledger: Ledger) -> None:

@@ -1,4 +1,6 @@
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +11,21 @@ from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
 from node.errors import ConflictError, LedgerError
 from node.ledger import GatheringStudy, Ledger, open_database
 from node.ledger.schema import ledger_version
-from node.records import DeliveryState, Job, ReceivedInstance, ResultRecord, Role, RoleDecision, StudyState
+from node.records import (
+    DeliveryState,
+    InstanceIdentity,
+    Job,
+    ReceivedInstance,
+    ResultRecord,
+    Role,
+    RoleDecision,
+    StudyState,
+)
 
 STUDY, SERIES = StudyUID("2.25.1"), SeriesUID("2.25.1.1")
-FIRST = ReceivedInstance(InstanceUID("2.25.1.1.1"), "1.2", STUDY, SERIES, "1.2.840.10008.1.2.1", "p", "sha", 9, "MR1")
-SECOND = replace(FIRST, sop_instance=InstanceUID("2.25.1.1.2"), sha256="sha2")
+IDENTITY = InstanceIdentity(InstanceUID("2.25.1.1.1"), STUDY, SERIES, "data set")
+FIRST = ReceivedInstance(IDENTITY, "1.2", "1.2.840.10008.1.2.1", "p", "sha", 9, "MR1")
+SECOND = replace(FIRST, identity=replace(IDENTITY, sop_instance=InstanceUID("2.25.1.1.2")))
 
 
 def enqueue_nothing(_connection: sa.Connection, *_what: object) -> None:
@@ -60,14 +72,35 @@ def test_other_content_under_a_known_uid_is_a_conflict(ledger: Ledger) -> None:
     ledger.enter(FIRST, now=1.0)
 
     with pytest.raises(ConflictError):
-        ledger.enter(replace(FIRST, sha256="other"), now=2.0)
+        ledger.enter(replace(FIRST, identity=replace(IDENTITY, data_set_sha256="other")), now=2.0)
 
 
 def test_the_same_bytes_in_another_study_are_a_conflict(ledger: Ledger) -> None:
     ledger.enter(FIRST, now=1.0)
 
     with pytest.raises(ConflictError):
-        ledger.enter(replace(FIRST, study=StudyUID("2.25.2")), now=2.0)
+        ledger.enter(replace(FIRST, identity=replace(IDENTITY, study=StudyUID("2.25.2"))), now=2.0)
+
+
+def test_the_same_data_set_in_another_file_is_a_repeat(ledger: Ledger) -> None:
+    """Another release of the network library writes another file meta information; the instance is the same."""
+    ledger.enter(FIRST, now=1.0)
+
+    assert not ledger.enter(replace(FIRST, sha256="other", path="q"), now=2.0)
+    assert ledger.paths(STUDY, SERIES) == ["p"]
+
+
+def test_of_two_associations_that_bring_one_instance_at_once_one_enters_it_and_both_succeed(ledger: Ledger) -> None:
+    together = threading.Barrier(8)
+
+    def enter(_number: int) -> bool:
+        together.wait()
+        return ledger.enter(FIRST, now=1.0)
+
+    with ThreadPoolExecutor(8) as associations:
+        entered = list(associations.map(enter, range(8)))
+
+    assert sorted(entered) == [False] * 7 + [True]
 
 
 def test_a_commit_is_synced_to_disk(tmp_path: Path) -> None:
@@ -134,11 +167,30 @@ def test_a_job_with_the_inputs_of_an_older_one_repeats_it(ledger: Ledger) -> Non
     ledger.enter(FIRST, now=1.0)
     (first,) = close(ledger)
     ledger.note_inputs(first.id, "digest")
+    settle(ledger, first)
     ledger.enter(SECOND, now=3.0)
     (second,) = close(ledger, now=101.0)
 
     assert ledger.note_inputs(second.id, "digest") == first.id
     assert ledger.note_inputs(first.id, "digest") is None  # a step that a crash repeats finds itself, not its heir
+
+
+def test_a_job_that_was_cancelled_does_not_stand_in_for_a_later_one(ledger: Ledger) -> None:
+    ledger.enter(FIRST, now=1.0)
+    (first,) = close(ledger)
+    ledger.note_inputs(first.id, "digest")  # and nothing more: it has no results, and never will
+    ledger.enter(SECOND, now=60.0)
+    (second,) = close(ledger, now=101.0)
+
+    assert ledger.note_inputs(second.id, "digest") is None
+
+
+def test_a_job_measures_what_was_there_when_its_study_was_closed(ledger: Ledger) -> None:
+    ledger.enter(FIRST, now=1.0)
+    (first,) = close(ledger)
+    ledger.enter(SECOND, now=60.0)
+
+    assert [uid for uid, _path, _sha256 in ledger.inputs(first.id)[Role.POST]] == [IDENTITY.sop_instance]
 
 
 def test_a_failed_job_does_not_stand_in_for_a_later_one(ledger: Ledger) -> None:
@@ -174,7 +226,11 @@ def test_abandoned_objects_are_owed_again_and_their_attempts_go_on(ledger: Ledge
     ledger.enter(FIRST, now=1.0)
     (job,) = close(ledger)
     settle(ledger, job)
-    ledger.note_delivery("2.25.9.1", "pacs", DeliveryState.ABANDONED, "0xA700", attempt=12, now=300.0)
+    report = ResultRecord(InstanceUID("2.25.9.9"), "1.2", job.id, "sr", "path")
+    ledger.settle(job.id, "findings", [report], ["pacs"], enqueue=enqueue_nothing, now=200.0)
+    ledger.note_delivery("2.25.9.1", "pacs", DeliveryState.ABANDONED, "0xA900", attempt=1, now=300.0)
+    ledger.note_delivery("2.25.9.9", "pacs", DeliveryState.STORED, "0x0000", attempt=12, now=300.0)
+    assert ledger.jobs_with_abandoned() == [job.id]
     asked: list[tuple[str, str, int]] = []
 
     owed = ledger.owe_again(job.id, enqueue=lambda _connection, *what: asked.append(what), now=301.0)
