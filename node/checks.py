@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from node import plugins
+from node.console import Console
 from node.daemon import destinations, open_data_dir
 from node.delivery import echo
 from node.errors import DeliveryError, NodeError
+from node.ledger import Ledger, open_database
 from node.settings import Settings
 
 
@@ -29,6 +31,7 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     """
     yield Check("SQLite", sqlite3.sqlite_version, sqlite3.sqlite_version_info >= (3, 35))  # UPDATE .. RETURNING
     yield _attempt("data folder", lambda: _data_dir(settings))
+    yield _attempt("ledger", lambda: _ledger(settings))
     yield _attempt("segmenter", lambda: plugins.load("segmenters", settings.analysis.segmenter)().version)
     yield _attempt("detector", lambda: plugins.load("detectors", settings.analysis.detector)().version)
     yield _attempt("trigger", lambda: plugins.load("triggers", settings.completion.trigger).__name__)
@@ -51,6 +54,15 @@ def _attempt(name: str, look: Callable[[], str]) -> Check:
 def _data_dir(settings: Settings) -> str:
     data_dir = open_data_dir(settings)
     return f"{data_dir}, {shutil.disk_usage(data_dir).free >> 30} GiB free"
+
+
+def _ledger(settings: Settings) -> str:
+    file = open_data_dir(settings) / "node.db"
+    if not file.exists():
+        return "none yet: the first start makes it"
+    instances = Ledger(open_database(file)).counts()["instances"]
+    running = "; a node works with it now" if Console(settings).running() else ""
+    return f"{instances} instances{running}"
 
 
 def _port(settings: Settings) -> str:

@@ -2,6 +2,12 @@
 
 Entry point groups: `paraspinal_node.segmenters`, `paraspinal_node.detectors`, `paraspinal_node.destinations`,
 `paraspinal_node.triggers` (see `plugins.py`). Members are read-only properties, so that frozen dataclasses fit.
+
+An entry point names a class (or a function) that is called like this:
+
+- segmenter, detector: without arguments;
+- destination: with its `DestinationSettings` (`options` is the plug-in's own), `calling_ae=`, `network_timeout_s=`;
+- trigger: with the quiet period in seconds.
 """
 
 from collections.abc import Sequence

@@ -110,6 +110,7 @@ class DestinationSettings(Section):
     host: str = "127.0.0.1"
     port: Port = 104
     folder: Path | None = None
+    options: dict[str, str] = {}  # of a plug-in's own
 
 
 class DeliverySettings(Section):

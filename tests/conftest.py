@@ -28,6 +28,8 @@ def shared(*parts: str) -> Path:
     """Return a path of the shared material beside the project, or skip with the reason."""
     path = SHARED.joinpath(*parts)
     if not path.exists():
+        if os.environ.get("PARASPINAL_REQUIRE_PEERS"):
+            pytest.fail(f"../shared/{'/'.join(parts)} is not beside the project")
         pytest.skip(f"../shared/{'/'.join(parts)} is not beside the project")
     return path
 

@@ -124,15 +124,16 @@ port = {archive_port}
     def log(self) -> str:
         return (self.folder / "log.txt").read_text()
 
-    def start(self, *, wait: bool = True) -> None:
+    def start(self, verb: str = "serve") -> None:
+        ups = self.log.count("N100") if (self.folder / "log.txt").exists() else 0
         with (self.folder / "log.txt").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "node", "--config", str(self.config), "serve"],
+                [sys.executable, "-m", "node", "--config", str(self.config), verb],
                 stdout=log, stderr=log, cwd=ROOT, start_new_session=True,
             )  # fmt: skip
-        if wait:
-            until(lambda: listens(self.port) or self.process.poll() is not None, what="the node to listen")
-            assert self.process.poll() is None, self.log
+        process = self.process
+        until(lambda: self.log.count("N100") > ups or process.poll() is not None, what="the node to start")
+        assert process.poll() is None, self.log
 
     def kill(self) -> None:
         """End it as a power cut would: no handler runs."""

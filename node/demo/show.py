@@ -95,7 +95,7 @@ def run_demo(out: Path, screen: Screen, *, keep: bool) -> None:
             screen.print(f"the node listens on port {port}, the archive on {archive.port}", highlight=False)
             scanner = Thread(target=_scan, args=(progress, port, out / "scanner"), daemon=True)
             scanner.start()
-            _follow(progress, archive, read_settings(config), screen, began)
+            _follow(progress, scanner, archive, read_settings(config), screen, began)
             for one in progress:
                 _show(one, out / "results" / one.folder, screen)
             screen.print(f"{time.monotonic() - began:.0f} s; reports, segmentations, pictures: {out / 'results'}")
@@ -150,7 +150,9 @@ def _scan(progress: Sequence[_Progress], port: int, folder: Path) -> None:
             raise NodeError(f"the node did not take all of {one.name}")
 
 
-def _follow(progress: Sequence[_Progress], archive: Archive, settings: Settings, screen: Screen, began: float) -> None:
+def _follow(
+    progress: Sequence[_Progress], scanner: Thread, archive: Archive, settings: Settings, screen: Screen, began: float
+) -> None:
     """Show where each study is until every one has its report, and nothing more is owed."""
     open_data_dir(settings)  # the node's aliases are ours too
     console = Console(settings)
@@ -171,6 +173,8 @@ def _follow(progress: Sequence[_Progress], archive: Archive, settings: Settings,
             owed = status["counts"].get("deliveries owed", 0)
             if all(one.report is not None for one in progress) and not owed:
                 return
+            if not scanner.is_alive() and any(one.study is None or one.pushed < len(one.datasets) for one in progress):
+                raise NodeError("the scanner could not send its studies; see the node's log")
             if time.monotonic() - began > _TIME_LIMIT_S:
                 missing = ", ".join(one.name for one in progress if one.report is None)
                 raise NodeError(

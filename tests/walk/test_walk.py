@@ -17,7 +17,7 @@ from node.demo.reading import read_report
 from node.records import JobState
 from node.simulator import Recipe
 from tests.conftest import ROOT, needs, shared
-from tests.peers import Orthanc, ServedNode, storescu, until
+from tests.peers import Orthanc, ServedNode, listens, storescu, until
 from tests.walk.conftest import SMALL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -187,6 +187,44 @@ def test_sigterm_stops_in_order_and_a_restart_goes_on(
 
     assert states in ([JobState.QUEUED], [JobState.SUCCEEDED])  # returned, unless it was quick enough to end
     assert len(reports) == 1
+
+
+def test_a_cancelled_job_ends_at_once_and_a_retry_measures_it_again(
+    node: ServedNode, orthanc: Orthanc, simulated: Callable[[str, Recipe], Path], tmp_path: Path
+) -> None:
+    study = simulated("lesion", SMALL)
+    node.start()
+    assert storescu(node.port, study / "dicom").returncode == 0
+    until(lambda: "J400" in node.log, what="the job to start")
+    (job,) = node.console().jobs()
+
+    assert node.cli("jobs", "cancel", job.id).returncode == 0
+    until(lambda: node.console().jobs()[0].state is JobState.CANCELLED, what="the job to be cancelled")
+    assert orthanc.instances() == []
+    assert node.cli("jobs", "retry", job.id).returncode == 0
+    until(lambda: settled(node), 300, what="the report")
+    reports, _segmentations = arrive(orthanc, tmp_path / "received")
+
+    assert len(reports) == 1
+    assert node.cli("jobs", "retry", job.id).returncode == 1  # nothing is left to try again
+
+
+def test_work_finishes_what_a_stopped_node_holds_and_takes_no_calls(
+    node: ServedNode, orthanc: Orthanc, simulated: Callable[[str, Recipe], Path], tmp_path: Path
+) -> None:
+    study = simulated("lesion", SMALL)
+    node.start()
+    assert storescu(node.port, study / "dicom").returncode == 0
+    until(lambda: "C300" in node.log, what="the study to be measurable")
+    node.kill()
+
+    node.start("work")
+    assert not listens(node.port)
+    until(lambda: settled(node), 300, what="the report")
+    reports, _segmentations = arrive(orthanc, tmp_path / "received")
+
+    assert len(reports) == 1
+    assert node.terminate() == 0
 
 
 def test_an_archive_that_is_away_gets_its_report_when_it_is_back(
