@@ -94,6 +94,10 @@ class Ledger:
         ConflictError
             If the same SOP Instance UID is held with other content, or in another study or series.
         """
+        known = sa.select(sa.true()).where(instance.c.sop_instance == identity.sop_instance)
+        with self.database.connect() as connection:
+            if connection.execute(known).first() is None:  # the usual case must not cost a commit
+                return False
         with self.database.begin() as connection:
             return _repeats(connection, identity, now)
 
