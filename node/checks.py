@@ -11,7 +11,6 @@ from node.console import Console
 from node.daemon import destinations, open_data_dir
 from node.delivery import echo
 from node.errors import DeliveryError, NodeError
-from node.ledger import Ledger, open_database
 from node.settings import Settings
 
 
@@ -60,9 +59,8 @@ def _ledger(settings: Settings) -> str:
     file = open_data_dir(settings) / "node.db"
     if not file.exists():
         return "none yet: the first start makes it"
-    instances = Ledger(open_database(file)).counts()["instances"]
-    running = "; a node works with it now" if Console(settings).running() else ""
-    return f"{instances} instances{running}"
+    picture = Console(settings).status(limit=1)
+    return f"{picture['counts']['instances']} instances" + ("; a node works with it now" if picture["running"] else "")
 
 
 def _port(settings: Settings) -> str:

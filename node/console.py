@@ -121,8 +121,9 @@ class Console:
 
     def retry(self, job_id: str) -> str:
         """Queue a failed or cancelled job again, or the abandoned deliveries of a finished one; "" if neither."""
-        if self._queue.retry(job_id):
-            self._ledger.reopen(job_id)
+        if self._queue.states([job_id]).get(job_id) in (JobState.FAILED, JobState.CANCELLED):
+            self._ledger.reopen(job_id)  # first: a job that is quick would else be forgotten after it has ended
+            self._queue.retry(job_id)
             return "job queued again"
         owed = self._ledger.owe_again(job_id, enqueue=self._owe, now=time.time())
         return f"{owed} abandoned objects owed again" if owed else ""

@@ -8,6 +8,11 @@ class NodeError(Exception):
     """Anything the node raises on purpose."""
 
 
+def shown(error: Exception) -> str:
+    """Return what may be shown of an error: our own words; of others the class name, for their texts quote patients."""
+    return str(error) if isinstance(error, NodeError) else type(error).__name__
+
+
 class SettingsError(NodeError):
     """The settings are not usable; the message lists every fault."""
 

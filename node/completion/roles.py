@@ -26,7 +26,7 @@ _TIME_OF_FLIGHT_TR_MS = (15.0, 40.0)
 _TIME_OF_FLIGHT_FLIP_DEG = (35.0, 70.0)
 
 _HEADERS_READ = 9
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _LOCALIZER = re.compile(r"(?<![a-z])(loc|localizer|localiser|scout|survey|plan|3[- ]?pl(ane)?)(?![a-z])", re.I)
 _MRV = re.compile(r"(?<![a-z])(mrv|venogra\w*|2d[ _-]?tof|tof|twist|tricks|qiss)(?![a-z])", re.I)
@@ -45,7 +45,7 @@ class SeriesFacts:
     planes: int
 
 
-def sample(instances: Sequence[T]) -> list[T]:
+def sample(instances: Sequence[_T]) -> list[_T]:
     """Return some of a series' instances, evenly spread: enough to see the planes of a localizer.
 
     Node and folder must take the same ones, so give them in the order of their SOP Instance UIDs.

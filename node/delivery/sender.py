@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydicom import dcmread
 
 from node import eventlog
-from node.errors import NodeError
+from node.errors import shown
 from node.eventlog import Event
 from node.ledger import Ledger
 from node.ports import Answer, Destination
@@ -65,8 +65,6 @@ class Sender:
         try:
             objects = [dcmread(self._spool.path_of(path)) for path in paths]
             answers = self._destinations[destination].deliver(objects)
-        except NodeError as error:
-            return {}, str(error)
-        except Exception as error:  # of a plug-in: it must not end the chain of attempts in silence
-            return {}, type(error).__name__
+        except Exception as error:  # a plug-in's too: none may end the chain of attempts in silence
+            return {}, shown(error)
         return {answer.sop_instance: answer for answer in answers}, "not sent in this attempt"

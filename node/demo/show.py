@@ -21,7 +21,6 @@ from rich.table import Table
 
 from node import eventlog
 from node.console import Console
-from node.daemon import open_data_dir
 from node.demo.picture import draw_key_finding
 from node.demo.reading import ReadReport, read_report
 from node.errors import NodeError
@@ -154,7 +153,6 @@ def _follow(
     progress: Sequence[_Progress], scanner: Thread, archive: Archive, settings: Settings, screen: Screen, began: float
 ) -> None:
     """Show where each study is until every one has its report, and nothing more is owed."""
-    open_data_dir(settings)  # the node's aliases are ours too
     console = Console(settings)
     with Live(_table(progress, began), console=screen, refresh_per_second=4) as live:
         while True:

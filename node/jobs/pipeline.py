@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from node import __version__, eventlog
 from node.dicom.identifiers import InstanceUID
-from node.errors import NodeError
+from node.errors import shown
 from node.eventlog import Event
 from node.jobs import sandbox
 from node.jobs.port import JobQueue
@@ -122,7 +122,7 @@ class Pipeline:
                 outcome, objects = self._measure(job_id), self._report(job_id)
             self._settle(job_id, outcome, objects)
         except Exception as error:  # recorded by the engine as well; the ledger is what people look at
-            self._fail(job_id, _reason(error))
+            self._fail(job_id, shown(error))
             raise
         return str(outcome)
 
@@ -236,8 +236,3 @@ class Pipeline:
 
     def _folder(self, job_id: str) -> Path:
         return self._work / job_id
-
-
-def _reason(error: Exception) -> str:
-    """Return what may be shown of an error: our own words, of others the class name."""
-    return str(error) if isinstance(error, NodeError) else type(error).__name__

@@ -420,11 +420,14 @@ class Ledger:
                 for row in connection.execute(wanted)
             ]
 
-    def delivery_rows(self, job_id: str | None = None) -> list[DeliveryRecord]:
-        """Return the deliveries of one job, or all."""
-        wanted = sa.select(delivery, result.c.role).join(result, result.c.sop_instance == delivery.c.sop_instance)
-        if job_id is not None:
-            wanted = wanted.where(result.c.job == job_id)
+    def delivery_rows(self, job_id: str) -> list[DeliveryRecord]:
+        """Return the deliveries of one job."""
+        wanted = (
+            sa.select(delivery, result.c.role)
+            .join(result, result.c.sop_instance == delivery.c.sop_instance)
+            .where(result.c.job == job_id)
+            .order_by(delivery.c.destination, result.c.role)
+        )
         with self.database.connect() as connection:
             return [
                 DeliveryRecord(
@@ -435,7 +438,7 @@ class Ledger:
                     row.attempts,
                     row.status,
                 )
-                for row in connection.execute(wanted.order_by(delivery.c.destination, result.c.role))
+                for row in connection.execute(wanted)
             ]
 
     def jobs_with_abandoned(self) -> list[str]:

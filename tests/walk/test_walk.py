@@ -30,6 +30,22 @@ def settled(node: ServedNode, jobs: int = 1) -> bool:
     return len(done) == jobs and not status["counts"].get("deliveries owed")
 
 
+def serve_and_send(node: ServedNode, study: Path, event: str) -> None:
+    """Start a node, send it a study, and return when its log tells of an event."""
+    node.start()
+    assert storescu(node.port, study / "dicom").returncode == 0
+    until(lambda: event in node.log, 300, what=event)
+
+
+def measure(study: Path, out: Path) -> None:
+    """Measure a folder by the command line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "node", "measure", str(study), "--out", str(out)],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def arrive(orthanc: Orthanc, folder: Path) -> tuple[list[Dataset], list[Dataset]]:
     """Return the reports and the segmentations that Orthanc gives out."""
     datasets = [dcmread(path) for path in orthanc.files(folder)]
@@ -64,23 +80,15 @@ def test_a_study_of_real_anatomy_from_storescu_becomes_one_report_in_orthanc(
     assert len(reports) == 1
     assert {one.ContentLabel for one in segmentations} == {"PVM_MUSCLES", "PVM_LESIONS", "PVM_VESSELS"}
     assert "errors: 0" in validator_errors(tmp_path / "received", real_anatomy / "dicom")
-    measure = subprocess.run(
-        [sys.executable, "-m", "node", "measure", str(real_anatomy / "dicom"), "--out", str(tmp_path / "measured")],
-        capture_output=True, text=True, cwd=ROOT, check=False,
-    )  # fmt: skip
-    assert measure.returncode == 0, measure.stderr
+    measure(real_anatomy / "dicom", tmp_path / "measured")
     of_folder = read_report(dcmread(tmp_path / "measured" / "sr.dcm"))
     assert of_folder.measured == read_report(reports[0]).measured
     assert len(of_folder.measured) > 10
 
 
 def test_the_lesion_of_real_anatomy_is_found_where_it_was_put(real_anatomy: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "node", "measure", str(real_anatomy / "dicom"), "--out", str(tmp_path)],
-        capture_output=True, text=True, cwd=ROOT, check=False,
-    )  # fmt: skip
+    measure(real_anatomy / "dicom", tmp_path)
 
-    assert done.returncode == 0, done.stderr
     findings = json.loads((tmp_path / "findings.json").read_text())
     documented = json.loads((ROOT / "docs" / "findings.schema.json").read_text())
     assert set(findings) == set(documented["properties"])
@@ -174,9 +182,7 @@ def test_sigterm_stops_in_order_and_a_restart_goes_on(
     node: ServedNode, orthanc: Orthanc, simulated: Callable[[str, Recipe], Path], tmp_path: Path
 ) -> None:
     study = simulated("lesion", SMALL)
-    node.start()
-    assert storescu(node.port, study / "dicom").returncode == 0
-    until(lambda: "J400" in node.log, what="the job to start")
+    serve_and_send(node, study, "J400")
 
     assert node.terminate() == 0
     assert "N102" in node.log
@@ -193,9 +199,7 @@ def test_a_cancelled_job_ends_at_once_and_a_retry_measures_it_again(
     node: ServedNode, orthanc: Orthanc, simulated: Callable[[str, Recipe], Path], tmp_path: Path
 ) -> None:
     study = simulated("lesion", SMALL)
-    node.start()
-    assert storescu(node.port, study / "dicom").returncode == 0
-    until(lambda: "J400" in node.log, what="the job to start")
+    serve_and_send(node, study, "J400")
     (job,) = node.console().jobs()
 
     assert node.cli("jobs", "cancel", job.id).returncode == 0
@@ -213,9 +217,7 @@ def test_work_finishes_what_a_stopped_node_holds_and_takes_no_calls(
     node: ServedNode, orthanc: Orthanc, simulated: Callable[[str, Recipe], Path], tmp_path: Path
 ) -> None:
     study = simulated("lesion", SMALL)
-    node.start()
-    assert storescu(node.port, study / "dicom").returncode == 0
-    until(lambda: "C300" in node.log, what="the study to be measurable")
+    serve_and_send(node, study, "C300")
     node.kill()
 
     node.start("work")
@@ -234,10 +236,8 @@ def test_an_archive_that_is_away_gets_its_report_when_it_is_back(
     away = Orthanc(tmp_path / "first")
     away.stop()
     node = ServedNode(tmp_path / "node", away.port)
-    node.start()
     try:
-        assert storescu(node.port, study / "dicom").returncode == 0
-        until(lambda: "D501" in node.log, 300, what="a delivery that is put off")
+        serve_and_send(node, study, "D501")
 
         back = Orthanc(tmp_path / "second", port=away.port)
         until(lambda: settled(node), 60, what="the delivery")
