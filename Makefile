@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench bench-receive clean
 
 demo: $(READY)  ## push simulated studies through a node, show what arrives at the archive
 	$(BIN)/paraspinal-node demo $(DEMO)
@@ -19,8 +19,11 @@ check: $(READY)  ## style, types, floors, quick tests: before every commit
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n auto -m "not slow and not crash"
 
-bench: $(READY)  ## benchmarks, side by side with peers
+bench: $(READY)  ## benchmarks in a quick form, side by side with peers
 	$(BIN)/python -m benchmarks
+
+bench-receive: $(READY)  ## receivers side by side with peers, at length: some minutes; BENCH=--help
+	$(BIN)/python -m benchmarks.receiving $(BENCH)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,31 +1,37 @@
-"""Benchmarks, side by side with peers in one run: `make bench`. Ratios count; the machine is shared.
+"""Benchmarks in a quick form, for CI and a first look: `make bench`; the receivers at length: `make bench-receive`.
 
-A peer that is not installed is left out of the table by name. Nothing here asserts a time.
+A peer that is not installed is left out of the table by name. Nothing here asserts a time; the exit code is 1 if a
+receiver refused an object or died.
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import measuring, receiving
+from benchmarks.sheet import Sheet
 
 
-def main() -> None:
-    screen = Console(width=120)
+def main() -> int:
+    screen, progress = Console(width=150), Console(stderr=True)
+
+    def show(sheet: Sheet) -> None:
+        screen.print(sheet.on_screen(), "")
+
+    faults = receiving.quick(show, progress.print)
     with tempfile.TemporaryDirectory(prefix="paraspinal-bench-") as folder:
-        receive = Table("receiver", "instances/s", "against storescp", "durable before 0x0000", title="C-STORE")
-        results = receiving.run(Path(folder))
-        floor = next((one.per_s for one in results if one.name == "storescp"), None)
-        for one in results:
-            ratio = f"{one.per_s / floor:.2f}" if floor else "storescp is not installed"
-            receive.add_row(one.name, f"{one.per_s:.0f}", ratio, one.durable)
-        measure = Table("step", "seconds", "CPU seconds", "peak MB", title="one study, 320 x 256 x 24, sandboxed steps")
-        for step in measuring.run(Path(folder)):
-            measure.add_row(step.name, f"{step.seconds:.1f}", f"{step.cpu_s:.1f}", f"{step.peak_mb:.0f}")
-    screen.print(receive, measure)
+        rows = [
+            (step.name, f"{step.seconds:.1f}", f"{step.cpu_s:.1f}", f"{step.peak_mb:.0f}")
+            for step in measuring.run(Path(folder))
+        ]
+    columns = ("step", "seconds", "CPU seconds", "peak MB")
+    show(Sheet("One study, 320 x 256 x 24, sandboxed steps", columns, rows))
+    for fault in faults:
+        progress.print(f"FAILED {fault}", style="bold red", markup=False)
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,13 +5,17 @@ import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from node import plugins
+from node.association.admission import Admission
+from node.association.tls import ServerTls
 from node.console import Console
-from node.daemon import destinations, open_data_dir
 from node.delivery import echo
 from node.errors import DeliveryError, NodeError
+from node.process import open_data_dir
 from node.settings import Settings
+from node.worker import destinations
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     yield _attempt("detector", lambda: plugins.load("detectors", settings.analysis.detector)().version)
     yield _attempt("trigger", lambda: plugins.load("triggers", settings.completion.trigger).__name__)
     yield _attempt("destinations", lambda: ", ".join(destinations(settings)) or "none: results stay here")
+    yield _attempt("peers", lambda: _peers(settings))
+    yield _attempt("TLS", lambda: _tls(settings))
     yield _attempt("port", lambda: _port(settings))
     for one in settings.destination:
         if one.kind == "dicom":
@@ -60,7 +66,21 @@ def _ledger(settings: Settings) -> str:
     if not file.exists():
         return "none yet: the first start makes it"
     picture = Console(settings).status(limit=1)
-    return f"{picture['counts']['instances']} instances" + ("; a node works with it now" if picture["running"] else "")
+    busy = any(picture["processes"].values())
+    return f"{picture['counts']['instances']} instances" + ("; a node works with it now" if busy else "")
+
+
+def _peers(settings: Settings) -> str:
+    Admission(settings.association, settings.peer)
+    return ", ".join(one.ae_title for one in settings.peer) or "none: nobody may call, see [[peer]] in the settings"
+
+
+def _tls(settings: Settings) -> str:
+    tls = ServerTls.of(settings.tls)
+    if tls is None:
+        return "off: whoever listens on the network reads along"
+    clients = "client certificates required" if settings.tls.ca else "any client"
+    return f"certificate valid for {tls.expires_in_days(datetime.now(UTC)):.0f} days, {clients}"
 
 
 def _port(settings: Settings) -> str:

@@ -8,19 +8,19 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
-from rich.console import Console as Screen
-from rich.markup import escape
-from rich.table import Table
 
 from node import __version__, eventlog
 from node.errors import DeliveryError, NodeError, SettingsError, SimulatorError
 from node.settings import DestinationSettings, Settings, read_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console as Screen
+    from rich.table import Table
 
 app = typer.Typer(
     name="paraspinal-node",
@@ -31,10 +31,13 @@ app = typer.Typer(
 )
 jobs_app = typer.Typer(help="Look at jobs, try them again, cancel them.", no_args_is_help=True)
 app.add_typer(jobs_app, name="jobs")
-screen = Screen()
-complaints = Screen(stderr=True)
+spool_app = typer.Typer(help="Look at what is held, take it out, check it.", no_args_is_help=True)
+app.add_typer(spool_app, name="spool")
 
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder; wins over the settings file.")]
+PortOption = Annotated[int | None, typer.Option("--port", help="TCP port to listen on; 0 takes any free one.")]
+AeOption = Annotated[str | None, typer.Option("--ae", help="Our AE title.")]
+SupervisedOption = Annotated[bool, typer.Option("--supervised", hidden=True, help="Started by `serve`.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -52,8 +55,24 @@ def main() -> None:
         sys.exit(1)
 
 
+@cache
+def _screen(*, stderr: bool = False) -> "Screen":
+    """Return the terminal; only who shows something pays for it, for the receiver counts its memory."""
+    from rich.console import Console as Screen
+
+    return Screen(stderr=stderr)
+
+
+def _table(*columns: str, title: str) -> "Table":
+    from rich.table import Table
+
+    return Table(*columns, title=title)
+
+
 def _complain(what: str, text: str) -> None:
-    complaints.print(f"[red]{what}:[/red] {escape(text)}", highlight=False, soft_wrap=True)
+    from rich.markup import escape
+
+    _screen(stderr=True).print(f"[red]{what}:[/red] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 @app.callback(invoke_without_command=True)
@@ -63,7 +82,7 @@ def _common(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
 ) -> None:
     if version:
-        screen.print(f"paraspinal-node {__version__}", highlight=False)
+        _screen().print(f"paraspinal-node {__version__}", highlight=False)
         raise typer.Exit
     context.obj = config
 
@@ -87,47 +106,76 @@ def _settings(context: typer.Context, **association_or_node: Any) -> Settings:
 @app.command()
 def check(context: typer.Context, data: DataOption = None) -> None:
     """Check settings, plug-ins, data folder and port without starting anything."""
+    from rich.markup import escape
+
     from node.checks import run_checks
 
-    table = Table("check", "found", title="paraspinal-node check")
+    table = _table("check", "found", title="paraspinal-node check")
     faults = 0
     for one in run_checks(_settings(context, data_dir=data)):
         faults += not one.passed
         table.add_row(one.name, f"[{'green' if one.passed else 'red'}]{escape(one.found)}[/]")
-    screen.print(table)
+    _screen().print(table)
     if faults:
         raise typer.Exit(2)
 
 
 @app.command()
-def serve(
-    context: typer.Context,
-    port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 takes any free one.")] = None,
-    data: DataOption = None,
-    ae: Annotated[str | None, typer.Option("--ae", help="Our AE title.")] = None,
-) -> None:
+def serve(context: typer.Context, port: PortOption = None, data: DataOption = None, ae: AeOption = None) -> None:
     """Run the node in the foreground until SIGTERM: receive, measure, deliver."""
-    _run(_settings(context, port=port, data_dir=data, ae_title=ae), receive=True)
+    from node import daemon
+
+    settings = _settings(context, port=port, data_dir=data, ae_title=ae)
+    eventlog.start(settings.log.level)
+    status = daemon.serve(
+        settings,
+        config=context.find_root().obj,
+        port=port,
+        data=data,
+        ae=ae,
+        started=lambda port: _announce(settings, port),
+    )
+    raise typer.Exit(status)
 
 
 @app.command()
-def work(context: typer.Context, data: DataOption = None) -> None:
-    """Run the node without its receiver: measure and deliver what it holds, until SIGTERM."""
-    _run(_settings(context, data_dir=data), receive=False)
+def receive(
+    context: typer.Context,
+    port: PortOption = None,
+    data: DataOption = None,
+    ae: AeOption = None,
+    supervised: SupervisedOption = False,
+) -> None:
+    """Run the node's receiver alone until SIGTERM: take in what peers send, and keep it."""
+    from node import process
 
+    tether = process.Tether() if supervised else None
+    process.leave_out_pixel_decoders()
+    from node.reception import Reception
 
-def _run(settings: Settings, *, receive: bool) -> None:
-    from node.daemon import Node, run
-
-    def announce(node: Node) -> None:
-        if node.port is not None:
-            complaints.print(
-                f"{settings.association.ae_title} listens on port {node.port}; stop with Ctrl-C or SIGTERM",
-                highlight=False,
-            )
-
+    settings = _settings(context, port=port, data_dir=data, ae_title=ae)
     eventlog.start(settings.log.level)
-    run(settings, receive=receive, started=announce)
+    process.run(lambda: Reception(settings), tether=tether, started=lambda port: _announce(settings, port))
+
+
+@app.command()
+def work(
+    context: typer.Context, data: DataOption = None, ae: AeOption = None, supervised: SupervisedOption = False
+) -> None:
+    """Run the node without its receiver: measure and deliver what it holds, until SIGTERM."""
+    from node import process
+
+    tether = process.Tether() if supervised else None
+    from node.worker import Worker
+
+    settings = _settings(context, data_dir=data, ae_title=ae)
+    eventlog.start(settings.log.level)
+    process.run(lambda: Worker(settings), tether=tether, started=lambda port: _announce(settings, port))
+
+
+def _announce(settings: Settings, port: int | None) -> None:
+    if port is not None:
+        typer.echo(f"{settings.association.ae_title} listens on port {port}; stop with Ctrl-C or SIGTERM", err=True)
 
 
 @app.command()
@@ -137,12 +185,15 @@ def status(context: typer.Context, data: DataOption = None, as_json: JsonOption 
 
     picture = Console(_settings(context, data_dir=data)).status()
     if as_json:
-        screen.print_json(json.dumps(picture))
+        _screen().print_json(json.dumps(picture))
         return
-    state = "[green]running[/]" if picture["running"] else "[yellow]not running[/]"
+    state = ", ".join(
+        f"{name} [green]running[/]" if up else f"{name} [yellow]not running[/]"
+        for name, up in picture["processes"].items()
+    )
     counts = ", ".join(f"{number} {name}" for name, number in picture["counts"].items())
-    screen.print(f"{picture['node']}: {state}; {counts}", highlight=False)
-    studies = Table("study", "state", "why", "series", "instances", "last seen", title="studies")
+    _screen().print(f"{picture['node']}: {state}; {counts}", highlight=False)
+    studies = _table("study", "state", "why", "series", "instances", "last seen", title="studies")
     for one in picture["studies"]:
         studies.add_row(
             one["alias"],
@@ -152,10 +203,85 @@ def status(context: typer.Context, data: DataOption = None, as_json: JsonOption 
             str(one["instances"]),
             _ago(one["last_seen_s"]),
         )
-    screen.print(studies, _jobs_table(picture["jobs"]))
+    _screen().print(studies, _jobs_table(picture["jobs"]))
     for what, which in picture["waiting_for_operator"].items():
         if which:
-            screen.print(f"[red]{what}:[/] {', '.join(which)} (jobs show JOB, jobs retry JOB)", highlight=False)
+            _screen().print(f"[red]{what}:[/] {', '.join(which)} (jobs show JOB, jobs retry JOB)", highlight=False)
+    if picture["held_studies"]:
+        _screen().print(
+            f"[red]held:[/] {', '.join(picture['held_studies'])} (release STUDY --use ...)", highlight=False
+        )
+
+
+@app.command()
+def release(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="A held study by its alias; see: status.")],
+    use: Annotated[str, typer.Option(help="Which of several contents and patients counts: first or latest.")],
+    data: DataOption = None,
+) -> None:
+    """Let a study that is held for a contradiction gather again; the contents that do not count stay in the spool."""
+    from node.console import Console
+
+    if use not in ("first", "latest"):
+        raise typer.BadParameter("--use is first or latest")
+    left_out = Console(_settings(context, data_dir=data)).release(study, latest=use == "latest")
+    if left_out is None:
+        _complain("refused", f"no study {study} is held; see: status")
+        raise typer.Exit(1)
+    _screen().print(f"{study}: gathers again, {left_out} instances left out", highlight=False)
+
+
+# ---------------------------------------------------------------- spool
+
+
+@spool_app.command("ls")
+def spool_ls(context: typer.Context, data: DataOption = None) -> None:
+    """List the segments: how much of each is written, and how many instances are in it."""
+    from node.holdings import Holdings
+
+    table = _table("segment", "MB", "written", "instances", title="segments")
+    for one, instances in Holdings(_settings(context, data_dir=data)).segments():
+        written = f"{100 * one.written / one.size:.0f} %" if one.written else "spare"
+        table.add_row(str(one.number), f"{one.size / 1e6:.0f}", written, str(instances) if one.written else "")
+    _screen().print(table)
+
+
+@spool_app.command("held")
+def spool_held(context: typer.Context, data: DataOption = None) -> None:
+    """Print SOP Instance UID and SHA-256 of the data set bytes, as they are on disk, of every instance: one a line."""
+    from node.holdings import Holdings
+
+    for sop_instance, sha256 in Holdings(_settings(context, data_dir=data)).held():
+        print(sop_instance, sha256)
+
+
+@spool_app.command("export")
+def spool_export(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="A study by its alias or Study Instance UID.")],
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="Where the Part 10 files go.")],
+    data: DataOption = None,
+) -> None:
+    """Write the instances of a study as files, as they were received."""
+    from node.holdings import Holdings
+
+    count = Holdings(_settings(context, data_dir=data)).export(study, folder)
+    _screen().print(f"{count} instances in {folder}", highlight=False)
+
+
+@spool_app.command("verify")
+def spool_verify(context: typer.Context, data: DataOption = None) -> None:
+    """Read every instance from disk and compare it with its checksum; exit code 1 if any is damaged."""
+    from node.holdings import Holdings
+
+    found = list(Holdings(_settings(context, data_dir=data)).verify())
+    damaged = [one for one in found if one is not None]
+    for one in damaged:
+        _complain("damaged", f"instance {one.instance_alias} of study {one.study_alias}: {one.reason}")
+    _screen().print(f"{len(found) - len(damaged)} of {len(found)} instances are whole", highlight=False)
+    if damaged:
+        raise typer.Exit(1)
 
 
 # ---------------------------------------------------------------- jobs
@@ -177,9 +303,9 @@ def jobs_list(
     ids = [job for jobs in console.waiting().values() for job in jobs] if waiting else None
     lines = [asdict(line) for line in console.jobs(ids=ids)]
     if as_json:
-        screen.print_json(json.dumps(lines))
+        _screen().print_json(json.dumps(lines))
     else:
-        screen.print(_jobs_table(lines))
+        _screen().print(_jobs_table(lines))
 
 
 @jobs_app.command("show")
@@ -191,16 +317,16 @@ def jobs_show(context: typer.Context, job: str, data: DataOption = None, as_json
     if found is None:
         raise typer.BadParameter(f"there is no job {job}; see: jobs list")
     if as_json:
-        screen.print_json(json.dumps(found))
+        _screen().print_json(json.dumps(found))
         return
-    screen.print(_jobs_table([found]), f"steps done: {', '.join(found['steps']) or 'none'}", highlight=False)
-    series = Table("series", "role", "because", "whole because", title="series of the study")
+    _screen().print(_jobs_table([found]), f"steps done: {', '.join(found['steps']) or 'none'}", highlight=False)
+    series = _table("series", "role", "because", "whole because", title="series of the study")
     for one in found["series"]:
         series.add_row(one["series"], one["role"], one["evidence"], one["whole_by"])
-    objects = Table("object", "destination", "state", "attempts", "last answer", title="result objects")
+    objects = _table("object", "destination", "state", "attempts", "last answer", title="result objects")
     for one in found["objects"]:
         objects.add_row(one["object"], one["destination"], one["state"], str(one["attempts"]), one["status"])
-    screen.print(series, objects)
+    _screen().print(series, objects)
 
 
 @jobs_app.command("retry")
@@ -210,9 +336,9 @@ def jobs_retry(context: typer.Context, job: str, data: DataOption = None) -> Non
 
     done = Console(_settings(context, data_dir=data)).retry(job)
     if not done:
-        complaints.print(f"{job}: nothing to try again: not failed, not cancelled, nothing abandoned")
+        _screen(stderr=True).print(f"{job}: nothing to try again: not failed, not cancelled, nothing abandoned")
         raise typer.Exit(1)
-    screen.print(f"{job}: {done}", highlight=False)
+    _screen().print(f"{job}: {done}", highlight=False)
 
 
 @jobs_app.command("cancel")
@@ -221,13 +347,13 @@ def jobs_cancel(context: typer.Context, job: str, data: DataOption = None) -> No
     from node.console import Console
 
     if not Console(_settings(context, data_dir=data)).cancel(job):
-        complaints.print(f"{job}: not queued and not running")
+        _screen(stderr=True).print(f"{job}: not queued and not running")
         raise typer.Exit(1)
-    screen.print(f"{job}: cancelled", highlight=False)
+    _screen().print(f"{job}: cancelled", highlight=False)
 
 
-def _jobs_table(lines: list[dict[str, Any]]) -> Table:
-    table = Table("job", "state", "outcome", "deliveries", "made", "took", title="jobs")
+def _jobs_table(lines: list[dict[str, Any]]) -> "Table":
+    table = _table("job", "state", "outcome", "deliveries", "made", "took", title="jobs")
     for one in lines:
         deliveries = "; ".join(f"{name}: {state}" for name, state in one["deliveries"].items())
         took = f"{one['settled_s'] - one['created_s']:.0f} s" if one["settled_s"] else ""
@@ -267,14 +393,14 @@ def measure(
         for note in result.findings.refusals:
             _complain("refused", f"{note.code}: {note.text}")
         raise typer.Exit(1)
-    screen.print(result.findings.summary, highlight=False)
-    screen.print(findings_table(result.findings.to_json()))
-    screen.print(f"{len(result.objects)} objects and findings.json in {out}", highlight=False)
+    _screen().print(result.findings.summary, highlight=False)
+    _screen().print(findings_table(result.findings.to_json()))
+    _screen().print(f"{len(result.objects)} objects and findings.json in {out}", highlight=False)
 
 
-def findings_table(findings: Mapping[str, Any]) -> Table:
+def findings_table(findings: Mapping[str, Any]) -> "Table":
     """Return the measurements of a findings.json as a table."""
-    table = Table("region", "enhancement %", "volume mL", "vessels %", "centre L, P, S mm", title="measurements")
+    table = _table("region", "enhancement %", "volume mL", "vessels %", "centre L, P, S mm", title="measurements")
 
     def number(value: float | None, form: str = ".0f") -> str:
         return "" if value is None else format(value, form)
@@ -316,7 +442,7 @@ def echo(context: typer.Context, name: Annotated[str, typer.Argument(help="A [[d
         calling_ae=settings.association.ae_title,
         network_timeout_s=settings.delivery.network_timeout_s,
     )
-    screen.print(f"{name}: 0x{status_code:04X} in {1000 * (time.monotonic() - began):.0f} ms", highlight=False)
+    _screen().print(f"{name}: 0x{status_code:04X} in {1000 * (time.monotonic() - began):.0f} ms", highlight=False)
     if status_code:
         raise typer.Exit(1)
 
@@ -328,6 +454,9 @@ def send(
     name: Annotated[str, typer.Argument(help="A [[destination]] by name.")],
 ) -> None:
     """Send one DICOM file to a destination (C-STORE)."""
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
     from node.delivery import DicomStorage
 
     settings = _settings(context)
@@ -341,7 +470,7 @@ def send(
         network_timeout_s=settings.delivery.network_timeout_s,
     )
     (answer,) = storage.deliver([dataset])
-    screen.print(f"{name}: {answer.status}", highlight=False)
+    _screen().print(f"{name}: {answer.status}", highlight=False)
     if not answer.stored:
         raise DeliveryError(f"{name} did not take the object")
 
@@ -408,7 +537,7 @@ def simulate(
     study = simulate_study(wanted)
     files = write_study(study, out)
     counts = ", ".join(f"{len(one.datasets)} {one.kind}" for one in study.series)
-    screen.print(f"{len(files)} instances ({counts}) and their truth in {out}", highlight=False)
+    _screen().print(f"{len(files)} instances ({counts}) and their truth in {out}", highlight=False)
 
 
 def _lesion(text: str) -> dict[str, str]:
@@ -426,4 +555,4 @@ def demo(
     """Push three simulated studies through a node and show what arrives at an archive."""
     from node.demo import run_demo
 
-    run_demo(out, screen, keep=keep)
+    run_demo(out, _screen(), keep=keep)

@@ -3,7 +3,6 @@
 It reads the ledger and the queue, and owns no state. Nothing it returns identifies a patient: studies appear by alias.
 """
 
-import fcntl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node import eventlog
+from node import eventlog, process
 from node.errors import SettingsError
 from node.jobs.pipeline import MEASURE, owe
 from node.jobs.port import QueueView
@@ -52,14 +51,10 @@ class Console:
         self._ledger = Ledger(open_database(file))
         self._queue = QueueView(self._ledger.database)
 
-    def running(self) -> bool:
-        """Return whether a process works in the data folder now."""
-        with (self._data_dir / "node.lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+    def processes(self) -> dict[str, bool]:
+        """Return which of the node's processes work in the data folder now."""
+        locks = {"receiver": process.RECEIVER_LOCK, "worker": process.WORKER_LOCK}
+        return {name: process.is_held(self._data_dir / lock) for name, lock in locks.items()}
 
     def jobs(self, limit: int = 50, *, ids: Sequence[str] | None = None) -> list[JobLine]:
         """Return the jobs made last, newest first; of `ids` alone if given."""
@@ -104,20 +99,26 @@ class Console:
 
     def status(self, limit: int = 20) -> dict[str, Any]:
         """Return the whole picture as JSON values: counts, the last studies and jobs, what waits for an operator."""
-        jobs = self.jobs(limit)
+        jobs, processes = self.jobs(limit), self.processes()
         return {
             "node": self._settings.node.name,
-            "running": self.running(),
+            "running": all(processes.values()),
+            "processes": processes,
             "time_s": time.time(),
             "counts": self._ledger.counts(),
             "studies": [asdict(row) for row in self._ledger.study_rows(limit)],
             "jobs": [asdict(line) for line in jobs],
             "waiting_for_operator": self.waiting(),
+            "held_studies": self.held(),
         }
 
     def waiting(self) -> dict[str, list[str]]:
         """Return the jobs that go on only if an operator says so: failed, or with objects that nobody took."""
         return {"failed": self._queue.failed(MEASURE), "not delivered": self._ledger.jobs_with_abandoned()}
+
+    def held(self) -> list[str]:
+        """Return the studies, by alias, that contradict themselves and wait for `release`."""
+        return self._ledger.held_studies()
 
     def retry(self, job_id: str) -> str:
         """Queue a failed or cancelled job again, or the abandoned deliveries of a finished one; "" if neither."""
@@ -127,6 +128,10 @@ class Console:
             return "job queued again"
         owed = self._ledger.owe_again(job_id, enqueue=self._owe, now=time.time())
         return f"{owed} abandoned objects owed again" if owed else ""
+
+    def release(self, study: str, *, latest: bool) -> int | None:
+        """Let a held study gather again with its first or latest content; None if no such study is held."""
+        return self._ledger.release(study, latest=latest, now=time.time())
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a queued or running job; return whether it was one."""

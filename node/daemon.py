@@ -1,169 +1,226 @@
-"""The composition root: the only module that knows all rooms. Read it first.
+"""The supervisor: `serve` is this small process and its children, each of which may die without the others. Read first.
 
-A node is one process here: receiver, clock and queue; each CPU step is a child process. What it knows is in its data
-folder: `node.db` (ledger and queue), `spool/` (bytes as received, and results), `work/` (jobs in progress),
-`alias.key` (makes identifiers unreadable in logs).
+    receiver   reception.py   peers call it; spool and ledger. It must stay up.
+    worker     worker.py      completion, queue, pipeline, delivery; each CPU step is a child of its own.
+
+What the node knows is in its data folder, which the children share: `node.db` (ledger and queue), `spool/` (bytes as
+received), `results/`, `work/` (jobs in progress), `alias.key` (makes identifiers unreadable in logs). So the supervisor
+has nothing to remember: it starts what ended, and stops in order. `process.py` is the children's side.
 """
 
+import json
 import logging
-import os
+import queue
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
-from apscheduler.schedulers.background import BackgroundScheduler
-
-from node import eventlog, plugins
-from node.association import Receiver
-from node.completion import Watcher
-from node.delivery import Sender
-from node.errors import SettingsError
+from node import eventlog
 from node.eventlog import Event
-from node.jobs.pipeline import Pipeline
-from node.jobs.port import JobQueue
-from node.jobs.watch import CancelWatch, Reconciler, repeat
-from node.ledger import Ledger, open_database
-from node.ports import Destination
+from node.process import open_data_dir
 from node.settings import Settings
-from node.spool import Spool
 
-_EXECUTOR = "paraspinal-node"  # one works in a data folder at a time, so that a node may be renamed
-_RECONCILE_EVERY_S = 15.0
-_LOOK_FOR_CANCELS_EVERY_S = 0.5
+_STOP_MARGIN_S = 10.0  # for what a child does beside waiting [node] stop_wait_s, as returning jobs; chosen
 
 
-class Node:
-    """The rooms, connected.
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process of the node: its name in the log, and how it is started."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BackOff:
+    """How long to wait before a child that ended is started again: doubling, until it was up for `calm_s`. Chosen."""
+
+    first_s: float = 1.0
+    longest_s: float = 30.0
+    calm_s: float = 60.0
+
+
+_BACK_OFF = BackOff()
+
+
+def serve(
+    settings: Settings,
+    *,
+    config: Path | None,
+    port: int | None,
+    data: Path | None,
+    ae: str | None,
+    started: Callable[[int | None], None],
+) -> int:
+    """Run the whole node in the foreground until SIGTERM or SIGINT, and return the exit status.
 
     Parameters
     ----------
     settings : Settings
-        All of them.
-    receive : bool
-        Whether peers may call; without it the node works off what it holds.
+        What `config` and the options make; the children read them again for themselves.
+    config, port, data, ae : optional
+        The settings file and the options of the command line, handed on to the children.
+    started : callable
+        Called with the TCP port when the node is up.
 
     Raises
     ------
     SettingsError
-        If the data folder cannot be used, or a plug-in that the settings name is missing.
-    LedgerError
-        If another process works in the data folder.
+        If the data folder cannot be used.
+    """
+    open_data_dir(settings)  # once, here: two children that make the alias key at the same time would make two
+    kept = children(config, port=port, data=data, ae=ae)
+    return Supervisor(kept, stop_limit_s=settings.node.stop_wait_s + _STOP_MARGIN_S).run(started=started)
+
+
+def children(config: Path | None, *, port: int | None, data: Path | None, ae: str | None) -> tuple[Child, Child]:
+    """Return receiver and worker, with the options that `serve` was given, in the order of their start and stop."""
+    node = (sys.executable, "-m", "node", *_option("--config", config))
+    common = ("--supervised", *_option("--data", data), *_option("--ae", ae))
+    return (
+        Child("receiver", (*node, "receive", *common, *_option("--port", port))),
+        Child("worker", (*node, "work", *common)),
+    )
+
+
+def _option(name: str, value: object) -> tuple[str, ...]:
+    return () if value is None else (name, str(value))
+
+
+class Supervisor:
+    """Keeps children running until it is asked to stop.
+
+    Parameters
+    ----------
+    children : sequence of Child
+        In the order in which they are started, each when the one before is up (the first makes the ledger's tables),
+        and stopped, each when the one before has ended (first no new associations, then no more work).
+    stop_limit_s : float
+        How long each may take to end when it is asked to; then it is killed.
+    back_off : BackOff
+        How long to wait before one that ended is started again.
     """
 
-    def __init__(self, settings: Settings, *, receive: bool = True) -> None:
-        self._settings = settings
-        data_dir = open_data_dir(settings)
-        self._spool = Spool(data_dir / "spool", floor_bytes=settings.association.free_space_floor_mb << 20)
-        self.ledger = Ledger(open_database(data_dir / "node.db"))
-        self._queue = JobQueue(self.ledger.database, executor_id=_EXECUTOR, lock_file=data_dir / "node.lock")
-        self._cancel = CancelWatch(self._queue)
-        sender = Sender(self.ledger, self._spool, destinations(settings))
-        pipeline = Pipeline(self._queue, self.ledger, self._spool, settings, cancel=self._cancel, send=sender.attempt)
-        self._pipeline = pipeline
-        trigger = plugins.load("triggers", settings.completion.trigger)(settings.completion.quiet_period_s)
-        self._watcher = Watcher(self.ledger, self._spool, trigger, settings.completion, pipeline.enqueue)
-        self._receiver = Receiver(settings.association, self._spool, self.ledger) if receive else None
-        self._clock = _clock()
+    def __init__(self, children: Sequence[Child], *, stop_limit_s: float, back_off: BackOff = _BACK_OFF) -> None:
+        # What ends the wait for it: None, a child is up for the first time; a number, the exit status to end with.
+        # A signal handler may put something in at any moment, which `threading.Event` does not allow.
+        self._news: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._keepers = [_Keeper(child, self._news.put, back_off) for child in children]
+        self._stop_limit_s = stop_limit_s
+
+    def run(self, *, started: Callable[[int | None], None]) -> int:
+        """Run until SIGTERM, SIGINT, or a child that refuses its first start; return the exit status.
+
+        `started` is called with the TCP port once all children are up.
+        """
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda _signum, _frame: self._news.put(0))
+        status: int | None = None
+        for keeper in self._keepers:
+            keeper.start()
+            status = self._news.get()
+            if status is not None:
+                break
+        else:
+            port = next((keeper.port for keeper in self._keepers if keeper.port is not None), None)
+            eventlog.record(Event.NODE_STARTED, port=port)
+            started(port)
+            while status is None:
+                status = self._news.get()
+        eventlog.record(Event.NODE_STOPPING)
+        for keeper in self._keepers:
+            keeper.stop(limit_s=self._stop_limit_s)
+        eventlog.record(Event.NODE_STOPPED)
+        return status
+
+
+class _Keeper:
+    """Keeps one child running, from a thread that does nothing but wait for it."""
+
+    def __init__(self, child: Child, tell: Callable[[int | None], None], back_off: BackOff) -> None:
+        self.port: int | None = None
+        self._child, self._tell, self._back_off = child, tell, back_off
+        self._process: subprocess.Popen[bytes] | None = None
+        self._was_up = False
+        self._spawning = threading.Lock()  # so that no child is started behind the back of `stop`
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True, name=child.name)
 
     def start(self) -> None:
-        """Start the rooms in order: what was received before, then the work, then the clock; peers call last."""
-        swept = self._spool.sweep()
-        if swept:
-            eventlog.record(Event.SPOOL_SWEPT, files=swept)
-        self.ledger.excuse_outage(now=time.time())
-        self._queue.launch(self._pipeline.queues(), poll_every_s=self._settings.jobs.poll_every_s)
-        self._pipeline.sweep()
-        repeat(Reconciler(self._queue).run_once, _RECONCILE_EVERY_S, "reconciler")
-        repeat(self._cancel.run_once, _LOOK_FOR_CANCELS_EVERY_S, "cancel-watch")
-        self._clock.add_job(
-            lambda: self._watcher.run_once(now=time.time()),
-            "interval",
-            seconds=self._settings.completion.sweep_every_s,
-            id="complete",
-        )
-        self._clock.start()
-        if self._receiver is not None:
+        self._thread.start()
+
+    def stop(self, *, limit_s: float) -> None:
+        """Ask the child to end, and see to it that it does; nothing if it was never started."""
+        with self._spawning:
+            self._stopping.set()
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            eventlog.record(Event.PROCESS_KILLED, logging.ERROR, process=self._child.name)
+            self._process.kill()
+            self._process.wait()
+        self._thread.join()
+
+    def _keep(self) -> None:
+        pause_s = self._back_off.first_s
+        while not self._stopping.is_set():
+            status, up_s = self._live_once()
+            if self._stopping.is_set():
+                return
+            if not self._was_up and status > 0:  # it has said why; a node that cannot start does not pretend to
+                self._tell(status)
+                return
+            if up_s >= self._back_off.calm_s:
+                pause_s = self._back_off.first_s
+            by = f"signal-{-status}" if status < 0 else f"exit-{status}"
+            eventlog.record(
+                Event.PROCESS_ENDED, logging.ERROR, process=self._child.name, by=by, again_in_s=round(pause_s, 1)
+            )
+            self._stopping.wait(pause_s)
+            pause_s = min(2 * pause_s, self._back_off.longest_s)
+
+    def _live_once(self) -> tuple[int, float]:
+        """Start the child and wait until it has ended.
+
+        Returns
+        -------
+        status : int
+            Its exit status, or minus the signal that ended it.
+        up_s : float
+            How long it was up, in seconds.
+        """
+        with self._spawning:
+            if self._stopping.is_set():
+                return 0, 0.0
             try:
-                self._receiver.start()
-            except OSError as error:
-                raise SettingsError(f"[association] port: {error.strerror}") from error
-        eventlog.record(Event.NODE_STARTED, port=self.port)
+                self._process = subprocess.Popen(
+                    self._child.command,
+                    stdin=subprocess.PIPE,  # never written; it ends when we do, however we do
+                    stdout=subprocess.PIPE,
+                    start_new_session=True,  # Ctrl-C in a terminal is for us alone: we stop them in order
+                )
+            except OSError:  # no memory, no more processes: as if it had been taken at once
+                return -signal.SIGKILL, 0.0
+        with self._process as process:  # closes the pipes
+            assert process.stdout is not None, "it is a pipe"
+            line = process.stdout.readline()  # it ends, empty, if the child does
+            if not line:
+                return process.wait(), 0.0
+            up_since = time.monotonic()
+            self._note_up(process.pid, json.loads(line)["port"])
+            return process.wait(), time.monotonic() - up_since
 
-    @property
-    def port(self) -> int | None:
-        """The TCP port of the receiver, if it runs."""
-        return self._receiver.port if self._receiver is not None else None
-
-    def stop(self) -> None:
-        """Stop in order: no new associations, running instances to their end, no new jobs, jobs returned."""
-        eventlog.record(Event.NODE_STOPPING)
-        if self._receiver is not None:
-            self._receiver.stop(drain_s=self._settings.node.stop_wait_s)
-        self._clock.shutdown()
-        self._queue.stop(wait_s=self._settings.node.stop_wait_s)
-        eventlog.record(Event.NODE_STOPPED)
-
-
-def run(settings: Settings, *, receive: bool = True, started: Callable[[Node], None] = lambda _node: None) -> None:
-    """Run a node in the foreground until SIGTERM or SIGINT; `started` is called when it is up. Does not return."""
-    asked_to_stop = threading.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda _signum, _frame: asked_to_stop.set())
-    node = Node(settings, receive=receive)
-    node.start()
-    started(node)
-    asked_to_stop.wait()
-    node.stop()
-    logging.shutdown()
-    os._exit(0)  # a returned job may still compute in its thread: it must neither record anything nor hold us up
-
-
-def open_data_dir(settings: Settings) -> Path:
-    """Return the data folder, made if missing and readable by its owner alone, and take the alias key from it.
-
-    Raises
-    ------
-    SettingsError
-        If it cannot be made or written.
-    """
-    data_dir = settings.node.data_dir.resolve()
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        eventlog.use_alias_key(data_dir / "alias.key")
-    except OSError as error:
-        raise SettingsError(f"[node] data_dir: {data_dir} cannot be used ({error.strerror})") from error
-    return data_dir
-
-
-def destinations(settings: Settings) -> dict[str, Destination]:
-    """Return the destinations of the settings by name; PluginError if a kind is not installed."""
-    return {
-        one.name: plugins.load("destinations", one.kind)(
-            one,
-            calling_ae=settings.association.ae_title,
-            network_timeout_s=settings.delivery.network_timeout_s,
-        )
-        for one in settings.destination
-    }
-
-
-def _clock() -> BackgroundScheduler:
-    """Return a scheduler that keeps nothing, and drops no turn for being late.
-
-    APScheduler 3 drops, by default, what is more than a second late, and fires what was missed all at once.
-    """
-    clock = BackgroundScheduler(
-        timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-    )
-    clock.add_listener(_report_trouble, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
-    return clock
-
-
-def _report_trouble(event: JobEvent) -> None:
-    error = getattr(event, "exception", None)
-    eventlog.record(
-        Event.CLOCK_TROUBLE, logging.ERROR, loop=event.job_id, error=type(error).__name__ if error else "late"
-    )
+    def _note_up(self, pid: int, port: int | None) -> None:
+        self.port = port
+        eventlog.record(Event.PROCESS_UP, process=self._child.name, pid=pid, port=port)
+        if not self._was_up:
+            self._was_up = True
+            self._tell(None)

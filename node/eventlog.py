@@ -27,11 +27,33 @@ class Event(StrEnum):
     NODE_STOPPED = "N102 node stopped"
     LOOP_FAILED = "N110 a loop's turn failed; the next one tries again"
     CLOCK_TROUBLE = "N111 the clock could not run a job in time"
+    PROCESS_UP = "N120 process up"
+    PROCESS_ENDED = "N121 process ended; it is started again"
+    PROCESS_KILLED = "N122 process did not stop in time and was killed"
+    ASSOCIATION_BEGAN = "A100 association began"
+    ASSOCIATION_ENDED = "A101 association ended"
+    ASSOCIATION_REFUSED = "A110 association refused"
+    ASSOCIATION_FAILED = "A111 association ended by an error of ours"
+    CALLS_TURNED_AWAY = "A120 connections closed before a whole association request, counted by reason"
+    TLS_FILES_TAKEN = "A130 changed certificate files are in use"
+    TLS_FILES_UNUSABLE = "A131 changed certificate files are not usable; the former ones stay in use"
+    TLS_KEY_READABLE = "A132 private key can be read by others than its owner"
     INSTANCE_STORED = "A200 instance stored"
     INSTANCE_REPEATED = "A201 instance held already"
     INSTANCE_REFUSED = "A210 instance refused"
-    INSTANCE_FAILED = "A211 instance could not be stored"
+    INSTANCE_CONTRADICTS = "A212 instance kept, but contradicts one of the same UID"
+    STUDY_HELD = "A213 study held: its instances contradict one another"
+    REGISTER_BEHIND = "A214 rows could not be written; the instances are safe, their rows follow"
     SPOOL_SWEPT = "A220 unfinished files removed from the spool"
+    SPOOL_REPLAYED = "A224 instances entered that the ledger did not know yet"
+    RECORD_DAMAGED = "A223 an instance on disk is not what was received"
+    SEGMENT_UNREADABLE = "A221 segment without a header left alone"
+    SEGMENT_SET_ASIDE = "A222 segment set aside after an error of the disk"
+    COMMITMENT_ASKED = "A230 storage commitment asked for; a report is owed"
+    COMMITMENT_REFUSED = "A231 request for storage commitment refused"
+    COMMITMENT_REPORTED = "A232 storage commitment reported"
+    COMMITMENT_POSTPONED = "A233 report on storage commitment could not be handed over; tried again later"
+    COMMITMENT_ABANDONED = "A234 report on storage commitment abandoned"
     STUDY_MEASURABLE = "C300 study measurable"
     STUDY_NOT_ELIGIBLE = "C301 study not eligible"
     SERIES_UNREADABLE = "C310 series left out: a header of it could not be read"
@@ -50,6 +72,11 @@ class Event(StrEnum):
 def record(event: Event, level: int = logging.INFO, **fields: str | int | float | None) -> None:
     """Write one line: the event's code and words, then `fields` as key=value."""
     _log.log(level, "%s%s", event.value, "".join(f" {key}={value}" for key, value in fields.items()))
+
+
+def listens(level: int) -> bool:
+    """Return whether a line of that level would be written, for who would have to work for its fields."""
+    return _log.isEnabledFor(level)
 
 
 def alias(identifier: str) -> str:

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    PlainSerializer,
+    ValidationError,
+)
 
 from node.dicom.identifiers import AETitle, parse_ae_title
 from node.errors import SettingsError
@@ -20,7 +29,17 @@ def _ae_title(text: str) -> AETitle:
         raise ValueError(str(error)) from error
 
 
+def _caller(text: str) -> str:
+    return text if text == "*" else _ae_title(text)
+
+
 Title = Annotated[str, AfterValidator(_ae_title)]
+Caller = Annotated[str, AfterValidator(_caller)]  # "*": whatever title the caller gives
+OptionalPath = Annotated[  # TOML has no word for "none": an empty text stands for it
+    Path | None,
+    BeforeValidator(lambda value: None if value == "" else value),
+    PlainSerializer(lambda value: "" if value is None else str(value), when_used="json"),
+]
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free one, for tests
 Positive = Annotated[float, Field(gt=0)]
 
@@ -42,11 +61,42 @@ class AssociationSettings(Section):
     bind: str = "0.0.0.0"
     port: Port = 11112
     require_called_ae: bool = True
-    allowed_calling_ae: tuple[Title, ...] = ()
-    max_associations: Annotated[int, Field(ge=1)] = 32
-    network_timeout_s: Positive = 60.0
-    max_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 24)] = 131072
+    user_identity: Literal["accept", "ignore"] = "accept"
+    max_associations: Annotated[int, Field(ge=1)] = 64
+    max_waiting: Annotated[int, Field(ge=1)] = 1024
+    request_timeout_s: Positive = 10.0
+    idle_timeout_s: Positive = 60.0
+    slowest_bytes_per_s: Annotated[int, Field(ge=1)] = 1000
+    max_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
+    max_instance_mb: Annotated[int, Field(ge=1)] = 4096
+    on_conflict: Literal["warn", "refuse"] = "warn"
+
+
+class TlsSettings(Section):
+    certificate: OptionalPath = None
+    key: OptionalPath = None
+    ca: OptionalPath = None
+    crl: OptionalPath = None
+
+
+class PeerSettings(Section):
+    """One entry of the allow-list: who may call, from where, and how often at a time."""
+
+    ae_title: Caller
+    addresses: Annotated[tuple[IPvAnyNetwork, ...], Field(min_length=1)]
+    tls_subject: str = ""
+    max_associations: Annotated[int, Field(ge=1)] = 16
+    reserved: Annotated[int, Field(ge=0)] = 0
+    host: str = ""
+    port: Port = 104
+
+
+class SpoolSettings(Section):
+    segment_mb: Annotated[int, Field(ge=1, le=16384)] = 256
+    spare_segments: Annotated[int, Field(ge=0)] = 4
     free_space_floor_mb: Annotated[int, Field(ge=0)] = 512
+    keep_days: Annotated[int, Field(ge=0)] = 0
+    zero_recycled: bool = False
 
 
 class CompletionSettings(Section):
@@ -129,12 +179,15 @@ class Settings(Section):
 
     node: NodeSettings = NodeSettings()
     association: AssociationSettings = AssociationSettings()
+    tls: TlsSettings = TlsSettings()
+    spool: SpoolSettings = SpoolSettings()
     completion: CompletionSettings = CompletionSettings()
     jobs: JobSettings = JobSettings()
     analysis: AnalysisSettings = AnalysisSettings()
     report: ReportSettings = ReportSettings()
     delivery: DeliverySettings = DeliverySettings()
     log: LogSettings = LogSettings()
+    peer: tuple[PeerSettings, ...] = ()
     destination: tuple[DestinationSettings, ...] = ()
 
     @classmethod

@@ -1,12 +1,17 @@
-"""DICOM instances for tests, as small as a test allows; nothing here is of the code under test."""
+"""DICOM instances for tests, as small as a test allows, and how they come into spool and ledger without a network."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
+
+from node.ledger import Ledger
+from node.records import Origin
+from node.spool import RecordHeader, Spool
 
 STUDY = "2.25.1000"
 FRAME = "2.25.1000.9"
@@ -74,3 +79,51 @@ def data_set_bytes(content: bytes) -> bytes:
     """Return what follows the file meta information of a Part 10 file, byte for byte."""
     group_length = int.from_bytes(content[140:144], "little")  # value of (0002,0000), PS3.10 section 7.1
     return content[144 + group_length :]
+
+
+ORIGIN = Origin(
+    transfer_syntax=ExplicitVRLittleEndian,
+    sop_class=MRImageStorage,
+    sop_instance="2.25.1",
+    study=STUDY,
+    series=f"{STUDY}.1",
+    patient_id="SECRET-ID",
+    issuer="",
+    calling_ae="MR1",
+    called_ae="PARASPINAL",
+    address="127.0.0.1",
+)
+
+
+def origin_of(dataset: Dataset) -> Origin:
+    """Return what comes with an instance."""
+    return replace(
+        ORIGIN,
+        sop_class=dataset.SOPClassUID,
+        sop_instance=dataset.SOPInstanceUID,
+        study=dataset.StudyInstanceUID,
+        series=dataset.SeriesInstanceUID,
+        patient_id=dataset.get("PatientID", ""),
+        issuer=dataset.get("IssuerOfPatientID", ""),
+    )
+
+
+def record(
+    spool: Spool,
+    content: bytes,
+    origin: Origin = ORIGIN,
+    *,
+    head_length: int = 0,
+    now: float = 0.0,
+    enter: Callable[[RecordHeader], None] | None = None,
+) -> RecordHeader:
+    """Make Part 10 bytes durable in the spool."""
+    recording = spool.begin()
+    recording.add(content)
+    return recording.commit(origin, head_length=head_length, now=now, enter=enter)
+
+
+def receive(spool: Spool, ledger: Ledger, dataset: Dataset, *, now: float, content: bytes | None = None) -> None:
+    """Record an instance and enter it; `content` stands in for its bytes."""
+    header = record(spool, part10(dataset) if content is None else content, origin_of(dataset), now=now)
+    ledger.enter([header.received(contradicts=False)], now=now)

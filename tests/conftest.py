@@ -2,13 +2,14 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from node import eventlog
 from node.ledger import Ledger, open_database
-from node.spool import Spool
+from node.spool import Results, Spool
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -40,8 +41,16 @@ def _alias_key(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool")
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    """A spool of small segments, without the thread that fills them ahead."""
+    spool = Spool(tmp_path / "spool", segment_bytes=1 << 20, spare=0)
+    yield spool
+    spool.close()
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    return Results(tmp_path / "results")
 
 
 @pytest.fixture

@@ -99,6 +99,11 @@ stop_wait_s = 5
 [association]
 bind = "127.0.0.1"
 port = {self.port}
+[spool]
+segment_mb = 16
+[[peer]]
+ae_title = "*"
+addresses = ["127.0.0.0/8"]
 [completion]
 quiet_period_s = 2.0
 sweep_every_s = 0.5

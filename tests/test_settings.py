@@ -13,7 +13,7 @@ DEFAULTS = ROOT / "config" / "node.toml"
 
 def test_the_shipped_file_shows_every_setting_with_its_default() -> None:
     shown = tomllib.loads(DEFAULTS.read_text())
-    code = Settings().model_dump(mode="json", exclude={"destination"})
+    code = Settings().model_dump(mode="json", exclude={"destination", "peer"})
 
     assert shown == code
 
@@ -28,6 +28,7 @@ def test_the_example_for_a_site_is_valid() -> None:
     settings = read_settings(ROOT / "config" / "site.example.toml")
 
     assert [one.name for one in settings.destination] == ["pacs"]
+    assert [one.ae_title for one in settings.peer] == ["MRSCANNER1", "PACS"]
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:

@@ -6,6 +6,6 @@ Holds to: 0x0000 is said only when the instance would survive a power cut.
 Knows nothing of: completeness, muscles, reports. It never decodes pixels.
 """
 
-from node.association.scp import Receiver
+from node.association.receiver import Receiver
 
 __all__ = ["Receiver"]

@@ -1,5 +1,7 @@
 """The one table of SOP Classes and Transfer Syntaxes that we accept."""
 
+from functools import cache
+
 from pydicom import uid
 from pynetdicom import AllStoragePresentationContexts
 from pynetdicom.presentation import PresentationContext, build_context
@@ -17,10 +19,11 @@ STORAGE_CLASSES = (
     *(str(context.abstract_syntax) for context in AllStoragePresentationContexts),
     *PRIVATE_STORAGE_CLASSES,
 )
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"  # Push Model: PS3.4 annex J
+# Not offered: Deflated (a small object may inflate without limit; MR does not use it).
 TRANSFER_SYNTAXES = (
     uid.ExplicitVRLittleEndian,
     uid.ImplicitVRLittleEndian,
-    uid.DeflatedExplicitVRLittleEndian,
     uid.ExplicitVRBigEndian,
     uid.RLELossless,
     uid.JPEGBaseline8Bit,
@@ -32,11 +35,22 @@ TRANSFER_SYNTAXES = (
     uid.JPEG2000Lossless,
     uid.JPEG2000,
 )
+BULK_CLASSES = frozenset((VERIFICATION, *STORAGE_CLASSES))
+CAREFUL_CLASSES = frozenset((STORAGE_COMMITMENT,))  # whoever proposes one of them gets the careful lane for all
 
 
-def contexts() -> list[PresentationContext]:
-    """Return what the Receiver accepts: storage in every syntax of the table, verification uncompressed."""
+@cache
+def bulk_contexts() -> tuple[PresentationContext, ...]:
+    """Return what the bulk lane accepts: storage in every syntax of the table, verification uncompressed."""
     every: list[str | uid.UID] = list(TRANSFER_SYNTAXES)
-    uncompressed: list[str | uid.UID] = [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian]
     storage = [build_context(storage_class, every) for storage_class in STORAGE_CLASSES]
-    return [build_context(VERIFICATION, uncompressed), *storage]
+    return (_uncompressed(VERIFICATION), *storage)
+
+
+def careful_contexts() -> list[PresentationContext]:
+    """Return what the careful lane accepts: the same, and what only it can do."""
+    return [*bulk_contexts(), *map(_uncompressed, CAREFUL_CLASSES)]
+
+
+def _uncompressed(sop_class: str) -> PresentationContext:
+    return build_context(sop_class, [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])

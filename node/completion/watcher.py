@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 from node import eventlog
 from node.completion.roles import SeriesFacts, decide_roles, read_facts, sample
@@ -12,9 +13,9 @@ from node.dicom.identifiers import SeriesUID
 from node.eventlog import Event, alias
 from node.ledger import Enqueue, GatheringStudy, Ledger
 from node.ports import Trigger
-from node.records import Role, RoleDecision
+from node.records import Place, Role, RoleDecision
 from node.settings import CompletionSettings
-from node.spool import Spool
+from node.spool import SpoolReader, as_file
 
 _UNREADABLE = RoleDecision(Role.OTHER, "a header of the series could not be read")
 
@@ -23,7 +24,7 @@ class Watcher:
     """Looks at what gathers, and closes what is whole."""
 
     def __init__(
-        self, ledger: Ledger, spool: Spool, trigger: Trigger, settings: CompletionSettings, enqueue: Enqueue
+        self, ledger: Ledger, spool: SpoolReader, trigger: Trigger, settings: CompletionSettings, enqueue: Enqueue
     ) -> None:
         self._ledger, self._spool, self._trigger = ledger, spool, trigger
         self._settings, self._enqueue = settings, enqueue
@@ -67,12 +68,15 @@ class Watcher:
     def _facts(self, gathered: GatheringStudy) -> list[SeriesFacts]:
         found = []
         for one in gathered.series:
-            paths = self._ledger.paths(gathered.study, one.series)
+            places = self._ledger.places(gathered.study, one.series)
             try:
-                headers = [dcmread(self._spool.path_of(path), stop_before_pixels=True) for path in sample(paths)]
+                headers = [self._header(place) for place in sample(places)]
                 found.append(read_facts(one.series, headers, instances=one.instances))
             except Exception as error:  # what peers send may break pydicom anywhere; it costs the series, not the study
                 eventlog.record(
                     Event.SERIES_UNREADABLE, logging.ERROR, series=alias(one.series), error=type(error).__name__
                 )
         return found
+
+    def _header(self, place: Place) -> Dataset:
+        return dcmread(as_file(self._spool.read(place)), stop_before_pixels=True)

@@ -12,14 +12,14 @@ from node.eventlog import Event
 from node.ledger import Ledger
 from node.ports import Answer, Destination
 from node.records import DeliveryState
-from node.spool import Spool
+from node.spool import Results
 
 
 class Sender:
     """Sends, and writes down what was answered."""
 
-    def __init__(self, ledger: Ledger, spool: Spool, destinations: Mapping[str, Destination]) -> None:
-        self._ledger, self._spool, self._destinations = ledger, spool, destinations
+    def __init__(self, ledger: Ledger, results: Results, destinations: Mapping[str, Destination]) -> None:
+        self._ledger, self._results, self._destinations = ledger, results, destinations
 
     def attempt(self, job_id: str, destination: str, attempt: int, final: bool) -> bool:
         """Send what is still owed and return whether something is owed after that.
@@ -63,7 +63,7 @@ class Sender:
         if destination not in self._destinations:
             return {}, "no such destination in the settings"
         try:
-            objects = [dcmread(self._spool.path_of(path)) for path in paths]
+            objects = [dcmread(self._results.path_of(path)) for path in paths]
             answers = self._destinations[destination].deliver(objects)
         except Exception as error:  # a plug-in's too: none may end the chain of attempts in silence
             return {}, shown(error)

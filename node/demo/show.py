@@ -40,6 +40,11 @@ stop_wait_s = 5
 [association]
 bind = "127.0.0.1"
 port = {port}
+[spool]
+segment_mb = 32  # a hospital takes 256
+[[peer]]  # who may call
+ae_title = "SCANNER"
+addresses = ["127.0.0.1"]
 [completion]
 quiet_period_s = 3.0  # a hospital takes 60
 sweep_every_s = 0.5

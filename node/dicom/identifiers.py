@@ -29,6 +29,11 @@ def parse_ae_title(text: str) -> AETitle:
     return AETitle(title)
 
 
+def shown_title(title: str) -> str:
+    """Return an AE title from the wire as a log may show it: no blanks, quotes or control characters."""
+    return "".join(one if one.isascii() and (one.isalnum() or one in "_-.") else "?" for one in title)
+
+
 def derived_uid(*parts: str) -> str:
     """Return the UID that stands for `parts`: the same parts give the same UID, always and everywhere.
 

@@ -16,16 +16,17 @@ import sqlalchemy as sa
 
 from node import __version__, eventlog
 from node.dicom.identifiers import InstanceUID
-from node.errors import shown
+from node.dicom.routing import read_routing
+from node.errors import HeaderError, shown
 from node.eventlog import Event
 from node.jobs import sandbox
 from node.jobs.port import JobQueue
 from node.jobs.steps import InputFile, Task
 from node.jobs.watch import CancelWatch
 from node.ledger import Ledger
-from node.records import Job, ResultRecord
+from node.records import LONGEST_TEXT, Job, Origin, ResultRecord, Role
 from node.settings import Settings
-from node.spool import Spool
+from node.spool import Results, SpoolReader
 
 MEASURE, DELIVER = "measure_study", "deliver"  # workflow names: rows of running nodes hold them
 ANALYSIS_QUEUE = "analysis"
@@ -80,9 +81,18 @@ class Pipeline:
     """
 
     def __init__(
-        self, queue: JobQueue, ledger: Ledger, spool: Spool, settings: Settings, *, cancel: CancelWatch, send: Send
+        self,
+        queue: JobQueue,
+        ledger: Ledger,
+        spool: SpoolReader,
+        results: Results,
+        settings: Settings,
+        *,
+        cancel: CancelWatch,
+        send: Send,
     ) -> None:
-        self._queue, self._ledger, self._spool, self._settings = queue, ledger, spool, settings
+        self._queue, self._ledger, self._settings = queue, ledger, settings
+        self._spool, self._results = spool, results
         self._cancel, self._send = cancel, send
         self._work = (settings.node.data_dir / "work").resolve()
         self._assemble = queue.step("assemble", self._assemble_job)
@@ -147,12 +157,19 @@ class Pipeline:
 
     def _assemble_job(self, job_id: str) -> str:
         """Write down what the job measures; return the job that measured just that before, or ""."""
-        inputs = self._ledger.inputs(job_id)
         settings = self._settings
+        inputs: dict[Role, list[InputFile]] = {}
         digest = hashlib.sha256()
-        for role, instances in sorted(inputs.items()):
-            for sop_instance, _path, sha256 in instances:
-                digest.update(f"{role}\x1f{sop_instance}\x1f{sha256}\n".encode())
+        for role, instances in sorted(self._ledger.inputs(job_id).items()):
+            inputs[role] = []
+            for sop_instance, place in instances:
+                header, view = self._spool.read_record(place)
+                data_set = view[header.head_length :]
+                _check_identity(header.origin, data_set)
+                content = hashlib.sha256(data_set).hexdigest()
+                digest.update(f"{role}\x1f{sop_instance}\x1f{content}\n".encode())
+                path, offset = self._spool.path_of(place)
+                inputs[role].append(InputFile(path, hashlib.sha256(view).hexdigest(), offset, len(view)))
         # All that decides the result objects: the same digest, the same UIDs.
         made_by = (__version__, settings.analysis.model_dump_json(), settings.report.model_dump_json())
         digest.update("\n".join(made_by).encode())
@@ -163,10 +180,7 @@ class Pipeline:
         folder = self._folder(job_id)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         Task(
-            inputs={
-                role: [InputFile(self._spool.path_of(path), sha256) for _uid, path, sha256 in instances]
-                for role, instances in inputs.items()
-            },
+            inputs=inputs,
             analysis=settings.analysis,
             report=settings.report,
             started=dt.datetime.now().astimezone().replace(microsecond=0),
@@ -185,7 +199,7 @@ class Pipeline:
     def _report_job(self, job_id: str) -> list[dict[str, str]]:
         objects: list[dict[str, str]] = self._isolated("report", job_id)
         for one in objects:
-            one["path"] = self._spool.store((self._folder(job_id) / one["file"]).read_bytes()).path
+            one["path"] = self._results.store((self._folder(job_id) / one["file"]).read_bytes())
         return objects
 
     def _settle_job(self, job_id: str, outcome: str, objects: list[dict[str, str]]) -> None:
@@ -236,3 +250,18 @@ class Pipeline:
 
     def _folder(self, job_id: str) -> Path:
         return self._work / job_id
+
+
+def _check_identity(origin: Origin, data_set: memoryview) -> None:
+    """Refuse a data set that names another patient, study or instance further on than the receiver looked.
+
+    Raises
+    ------
+    HeaderError
+        If it does, or if all of it cannot be walked.
+    """
+    routing = read_routing(data_set, origin.transfer_syntax, whole=True, to_end=True)
+    here = (routing.sop_instance, routing.study, routing.series, routing.patient_id, routing.issuer)
+    received = (origin.sop_instance, origin.study, origin.series, origin.patient_id, origin.issuer)
+    if tuple(one[:LONGEST_TEXT] for one in here) != received:
+        raise HeaderError("an instance is not of the patient and study that it was received for")

@@ -23,6 +23,7 @@ from node.errors import SpoolError, VolumeError
 from node.findings import Findings, Measurement, Note, Regions, StudyVolumes
 from node.records import Role
 from node.settings import AnalysisSettings, ReportSettings
+from node.spool import as_file, mapped
 
 _TASK, _MEASUREMENT, _REGIONS = "task.json", "measurement.json", "regions.npz"
 _ARRAYS = ("muscles", "lesions", "vessels")
@@ -30,10 +31,24 @@ _ARRAYS = ("muscles", "lesions", "vessels")
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One instance to measure: where it is, and what its bytes must hash to."""
+    """One instance to measure: where its Part 10 bytes are, a whole file or a stretch of one, and their SHA-256."""
 
     path: Path
     sha256: str
+    offset: int = 0
+    length: int | None = None  # to the end of the file
+
+    def read(self) -> memoryview:
+        """Return the bytes, mapped; SpoolError if they cannot be read, or are not what they were."""
+        try:
+            with self.path.open("rb") as file:
+                length = self.path.stat().st_size if self.length is None else self.length
+                view = mapped(file.fileno(), self.offset, length)
+        except (OSError, ValueError) as error:  # ValueError: an empty file, or one that has become shorter
+            raise SpoolError("an instance cannot be read from disk") from error
+        if hashlib.sha256(view).hexdigest() != self.sha256:
+            raise SpoolError("an instance on disk is not what was received: its checksum differs")
+        return view
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +63,10 @@ class Task:
     def write(self, folder: Path) -> None:
         """Write the task durably: a job that resumes does what it began, whatever the settings say by then."""
         values = {
-            "inputs": {role: [[str(one.path), one.sha256] for one in files] for role, files in self.inputs.items()},
+            "inputs": {
+                role: [[str(one.path), one.sha256, one.offset, one.length] for one in files]
+                for role, files in self.inputs.items()
+            },
             "analysis": self.analysis.model_dump(mode="json"),
             "report": self.report.model_dump(mode="json"),
             "started": self.started.isoformat(),
@@ -61,7 +79,7 @@ class Task:
         values = json.loads((folder / _TASK).read_text())
         return cls(
             inputs={
-                Role(role): [InputFile(Path(path), sha256) for path, sha256 in files]
+                Role(role): [InputFile(Path(path), *others) for path, *others in files]
                 for role, files in values["inputs"].items()
             },
             analysis=AnalysisSettings.model_validate(values["analysis"]),
@@ -114,7 +132,7 @@ def report(folder: str) -> list[dict[str, str]]:
     values = json.loads((place / _MEASUREMENT).read_text())
     evidence = []
     for role, files in task.inputs.items():
-        headers = [dcmread(one.path, stop_before_pixels=True) for one in files]
+        headers = [dcmread(as_file(one.read()), stop_before_pixels=True) for one in files]
         index = {str(header.SOPInstanceUID): position for position, header in enumerate(headers)}
         slices = tuple((index[uid], frame) for uid, frame in values["slices"].get(role.value, []))
         evidence.append(SeriesEvidence(role=role.value, headers=tuple(headers), slices=slices))
@@ -164,10 +182,4 @@ def _volumes(task: Task) -> tuple[dict[Role, Volume], list[Note]]:
 
 
 def _instance(one: InputFile) -> Dataset:
-    try:
-        content = one.path.read_bytes()
-    except OSError as error:
-        raise SpoolError(f"an instance cannot be read from disk ({error.strerror})") from error
-    if hashlib.sha256(content).hexdigest() != one.sha256:
-        raise SpoolError("an instance on disk is not what was received: its checksum differs")
-    return dcmread(io.BytesIO(content))
+    return dcmread(as_file(one.read()))

@@ -6,7 +6,8 @@ Holds to: one public method, one transaction; a method that returned is durable.
 Knows nothing of: pixels, DIMSE, muscles. Only this package speaks SQL.
 """
 
+from node.ledger.commitments import Commitments, Owing
 from node.ledger.database import open_database
 from node.ledger.ledger import Enqueue, EnqueueDelivery, GatheringStudy, Ledger
 
-__all__ = ["Enqueue", "EnqueueDelivery", "GatheringStudy", "Ledger", "open_database"]
+__all__ = ["Commitments", "Enqueue", "EnqueueDelivery", "GatheringStudy", "Ledger", "Owing", "open_database"]

@@ -1,5 +1,8 @@
 """The database handle that ledger and queue share, so that one transaction spans both."""
 
+import contextlib
+import fcntl
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,18 @@ def open_database(file: Path) -> sa.Engine:
 
     Every commit is durable: write-ahead log with a full sync (one per commit).
     """
+    # Two processes open it at the same moment, and turning the write-ahead log on waits for nobody.
+    with file.with_suffix(".opening").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
     database = sa.create_engine(f"sqlite:///{file.resolve()}")
 
     @sa.event.listens_for(database, "connect")
     def _set_up(connection: Any, _record: object) -> None:
         # The first write takes the lock at once, and waits for it; a transaction that reads first must not write later.
         connection.isolation_level = "IMMEDIATE"
-        for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     return database

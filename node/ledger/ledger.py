@@ -1,27 +1,31 @@
 """The ledger's methods: each is one transaction."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
-from node.errors import ConflictError, LedgerError
+from node.errors import LedgerError
 from node.eventlog import alias
 from node.ledger import schema
-from node.ledger.schema import delivery, instance, job, ledger_version, result, series, study
+from node.ledger.schema import delivery, instance, job, ledger_version, result, segment, series, study
 from node.records import (
     DeliveryRecord,
     DeliveryState,
-    InstanceIdentity,
     Job,
+    Place,
     ReceivedInstance,
     ResultRecord,
     Role,
     RoleDecision,
+    SegmentEnd,
     SeriesProgress,
     StudyState,
+    Version,
 )
 
 Enqueue = Callable[[sa.Connection, Job], None]
@@ -36,6 +40,14 @@ class GatheringStudy:
     study: StudyUID
     changes: int
     series: tuple[SeriesProgress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldStudy:
+    """A study that is held from now on, by its alias, and why."""
+
+    alias: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,36 @@ class JobRow:
     settled_s: float | None
 
 
+_counts = sa.not_(instance.c.contradicts)  # only the first of several contents is ever measured
+# A batch whose commit failed for all we know is entered again.
+_INSERT_INSTANCE = sqlite.insert(instance).on_conflict_do_nothing()
+_VERSIONS = (
+    sa.select(instance.c.segment, instance.c.generation, instance.c.place, instance.c.contradicts)
+    .where(instance.c.sop_instance == sa.bindparam("sop_instance"))
+    .order_by(instance.c.id)
+)
+_insert_series = sqlite.insert(series)
+_UPSERT_SERIES = _insert_series.on_conflict_do_update(
+    index_elements=["uid", "study"],
+    set_={"last_seen_s": _insert_series.excluded.last_seen_s, "whole_by": None, "role": None},
+)
+_insert_segment = sqlite.insert(segment)
+_UPSERT_SEGMENT = _insert_segment.on_conflict_do_update(
+    index_elements=["number"],
+    set_={name: _insert_segment.excluded[name] for name in ("generation", "written", "sequence")},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldInstance:
+    """An instance in the spool, and the alias of its study."""
+
+    sop_instance: str
+    study_alias: str
+    place: Place
+    contradicts: bool
+
+
 class Ledger:
     """Rows about studies, jobs, results and deliveries in one database.
 
@@ -73,8 +115,13 @@ class Ledger:
 
     def __init__(self, database: sa.Engine) -> None:
         self.database = database
-        schema.metadata.create_all(database)
+        # For the receiver's question on every instance: one connection, and no layer above the driver (4 us, not 18).
+        self._versions = str(_VERSIONS.compile(database))
+        self._lookup: Any = None
+        self._lookup_lock = threading.Lock()
         with database.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # DDL takes no lock by itself, and two processes may start
+            schema.metadata.create_all(connection)
             held = connection.execute(sa.select(ledger_version.c.version)).scalar_one_or_none()
             if held is None:
                 connection.execute(ledger_version.insert().values(version=schema.SCHEMA_VERSION))
@@ -86,62 +133,143 @@ class Ledger:
 
     # ---------------------------------------------------------------- association
 
-    def repeats(self, identity: InstanceIdentity, *, now: float) -> bool:
-        """Return whether just this instance is held; if so, its series is not quiet, for somebody still sends it.
+    def versions(self, sop_instance: str) -> list[Version]:
+        """Return what is held under a SOP Instance UID, in the order of its arrival."""
+        with self._lookup_lock:
+            if self._lookup is None:
+                self._lookup_connection = self.database.raw_connection()  # kept: else the pool gives it to others too
+                self._lookup = self._lookup_connection.cursor()
+            self._lookup.execute(self._versions, (sop_instance,))
+            rows = self._lookup.fetchall()
+        return [Version(Place(*place), bool(contradicts)) for *place, contradicts in rows]
 
-        Raises
-        ------
-        ConflictError
-            If the same SOP Instance UID is held with other content, or in another study or series.
-        """
-        known = sa.select(sa.true()).where(instance.c.sop_instance == identity.sop_instance)
+    def ends(self) -> dict[int, SegmentEnd]:
+        """Return by number how far the rows follow each segment."""
         with self.database.connect() as connection:
-            if connection.execute(known).first() is None:  # the usual case must not cost a commit
-                return False
-        with self.database.begin() as connection:
-            return _repeats(connection, identity, now)
+            rows = connection.execute(sa.select(segment)).all()
+        return {row.number: SegmentEnd(row.number, row.generation, row.written, row.sequence) for row in rows}
 
-    def enter(self, received: ReceivedInstance, *, now: float) -> bool:
-        """Enter an instance and return whether it is new; one that is new reopens its study.
+    def enter(
+        self, received: Sequence[ReceivedInstance], *, repeated: Iterable[tuple[str, str]] = (), now: float
+    ) -> list[HeldStudy]:
+        """Enter instances in one transaction, and return the studies that are held from now on.
 
-        Raises
-        ------
-        ConflictError
-            As of `repeats`.
+        An instance reopens its study, unless that is held. A study is held when an instance contradicts one of the
+        same SOP Instance UID, or when its instances are of two patients. What is entered already is left as it is.
+
+        Parameters
+        ----------
+        received : sequence of ReceivedInstance
+            In the order in which they were recorded.
+        repeated : iterable of (study, series)
+            Of instances that came again: such a series is not quiet, for somebody still sends it.
+        now : float
+            Seconds since 1970.
         """
         with self.database.begin() as connection:
-            if _repeats(connection, received.identity, now):
-                return False
-            connection.execute(
-                sqlite.insert(study)
-                .values(
-                    uid=received.identity.study, alias=alias(received.identity.study), state=StudyState.GATHERING,
-                    reason="", generation=0, changes=1, first_seen_s=now, last_seen_s=now,
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # a study may be closed or released while we look at it
+            for study_uid, series_uid in set(repeated):
+                connection.execute(
+                    series.update()
+                    .where(series.c.uid == series_uid, series.c.study == study_uid)
+                    .values(last_seen_s=now)
                 )
-                .on_conflict_do_update(
-                    index_elements=["uid"],
-                    set_={
-                        "state": StudyState.GATHERING, "reason": "", "changes": study.c.changes + 1, "last_seen_s": now,
-                    },
+            held = _enter_studies(connection, received, now)
+            if received:
+                members = {(one.origin.series, one.origin.study) for one in received}
+                connection.execute(
+                    _UPSERT_SERIES,
+                    [{"uid": uid, "study": study_uid, "last_seen_s": now} for uid, study_uid in members],
                 )
-            )  # fmt: skip
-            connection.execute(
-                sqlite.insert(series)
-                .values(uid=received.identity.series, study=received.identity.study, last_seen_s=now)
-                .on_conflict_do_update(
-                    index_elements=["uid", "study"], set_={"last_seen_s": now, "whole_by": None, "role": None}
-                )
+                connection.execute(_INSERT_INSTANCE, [_instance_values(one) for one in received])
+                for one in received:
+                    if one.contradicts:
+                        held += _hold_others(connection, one, now)
+            last = {one.following.segment: one.following for one in received}
+            if last:
+                connection.execute(
+                    _UPSERT_SEGMENT,
+                    [
+                        {
+                            "number": one.segment, "generation": one.generation, "written": one.end,
+                            "sequence": one.sequence,
+                        }
+                        for one in last.values()
+                    ],
+                )  # fmt: skip
+        return held
+
+    def release(self, study_alias: str, *, latest: bool, now: float) -> int | None:
+        """Let a held study gather again, with the first or the latest patient, and content of each instance.
+
+        The others stay in the spool and count no more. Returns how many these are; None if no such study is held.
+        """
+        pick = sa.func.max if latest else sa.func.min
+        with self.database.begin() as connection:
+            uid = connection.execute(
+                study.update()
+                .where(study.c.alias == study_alias, study.c.state == StudyState.HELD)
+                .values(state=StudyState.GATHERING, reason="", changes=study.c.changes + 1, last_seen_s=now)
+                .returning(study.c.uid)
+            ).scalar_one_or_none()
+            if uid is None:
+                return None
+            decisive = sa.select(pick(instance.c.id)).where(instance.c.study == uid).scalar_subquery()
+            patient = connection.execute(
+                sa.select(instance.c.patient_id, instance.c.issuer).where(instance.c.id == decisive)
+            ).one()
+            connection.execute(study.update().where(study.c.uid == uid).values(patient._asdict()))
+            of_study = sa.select(instance.c.sop_instance).where(instance.c.study == uid)
+            chosen = (
+                sa.select(pick(instance.c.id))
+                .where(instance.c.sop_instance.in_(of_study))
+                .group_by(instance.c.sop_instance)
+            )
+            other_patient = sa.and_(
+                instance.c.study == uid,
+                sa.or_(instance.c.patient_id != patient.patient_id, instance.c.issuer != patient.issuer),
             )
             connection.execute(
-                instance.insert().values(
-                    sop_instance=received.identity.sop_instance, sop_class=received.sop_class,
-                    study=received.identity.study, series=received.identity.series,
-                    data_set_sha256=received.identity.data_set_sha256, transfer_syntax=received.transfer_syntax,
-                    path=received.path, sha256=received.sha256, size=received.size, calling_ae=received.calling_ae,
-                    received_s=now,
-                )
-            )  # fmt: skip
-        return True
+                instance.update()
+                .where(instance.c.sop_instance.in_(of_study))
+                .values(contradicts=sa.or_(instance.c.id.not_in(chosen), other_patient))
+            )
+            connection.execute(
+                series.update().where(series.c.study == uid).values(last_seen_s=now, whole_by=None, role=None)
+            )
+            return connection.execute(
+                sa.select(sa.func.count()).select_from(instance).where(instance.c.study == uid, instance.c.contradicts)
+            ).scalar_one()
+
+    def expire(self, *, before_s: float) -> int:
+        """Drop the instances of studies that were last seen before that moment and are done with; return how many.
+
+        Done with: not gathering, not held, no job without an outcome, nothing owed to a destination. Their rows stay,
+        without the instances.
+        """
+        open_jobs = sa.exists().where(job.c.study == study.c.uid, job.c.settled_s.is_(None))
+        owing = (
+            sa.exists()
+            .where(job.c.study == study.c.uid, result.c.job == job.c.id)
+            .where(delivery.c.sop_instance == result.c.sop_instance, delivery.c.state == DeliveryState.OWED)
+        )
+        done_with = sa.and_(
+            study.c.state.in_([StudyState.MEASURABLE, StudyState.NOT_ELIGIBLE]),
+            study.c.last_seen_s < before_s, sa.not_(open_jobs), sa.not_(owing),
+        )  # fmt: skip
+        with self.database.begin() as connection:
+            gone = connection.execute(
+                study.update().where(done_with).values(state=StudyState.EXPIRED).returning(study.c.uid)
+            ).scalars().all()  # fmt: skip
+            expired = sa.select(study.c.uid).where(study.c.state == StudyState.EXPIRED)
+            for table in (instance, series):
+                connection.execute(table.delete().where(table.c.study.in_(expired)))
+        return len(gone)
+
+    def needed_segments(self) -> set[int]:
+        """Return the segments of the spool that a row refers to."""
+        with self.database.connect() as connection:
+            return set(connection.execute(sa.select(instance.c.segment).distinct()).scalars())
 
     def excuse_outage(self, *, now: float) -> None:
         """Restart the quiet time of what gathers: while we were away nobody could send, which is not quiet."""
@@ -156,10 +284,10 @@ class Ledger:
         counted = (
             sa.select(
                 study.c.uid, study.c.changes, series.c.uid.label("series"), series.c.last_seen_s,
-                sa.func.count(instance.c.sop_instance).label("instances"),
+                sa.func.count(instance.c.id).label("instances"),
             )
             .join(series, series.c.study == study.c.uid)
-            .join(instance, sa.and_(instance.c.series == series.c.uid, instance.c.study == study.c.uid))
+            .join(instance, sa.and_(_counts, instance.c.series == series.c.uid, instance.c.study == study.c.uid))
             .where(study.c.state == StudyState.GATHERING)
             .group_by(study.c.uid, study.c.changes, series.c.uid, series.c.last_seen_s)
             .order_by(study.c.first_seen_s, study.c.uid, series.c.uid)
@@ -172,15 +300,15 @@ class Ledger:
             studies.setdefault(StudyUID(row.uid), (row.changes, []))[1].append(progress)
         return [GatheringStudy(uid, changes, tuple(members)) for uid, (changes, members) in studies.items()]
 
-    def paths(self, study_uid: StudyUID, series_uid: SeriesUID) -> list[str]:
-        """Return the spool paths of a series' instances, in the order of their SOP Instance UIDs."""
+    def places(self, study_uid: StudyUID, series_uid: SeriesUID) -> list[Place]:
+        """Return where a series' instances are, in the order of their SOP Instance UIDs."""
         wanted = (
-            sa.select(instance.c.path)
-            .where(instance.c.study == study_uid, instance.c.series == series_uid)
+            sa.select(instance.c.segment, instance.c.generation, instance.c.place)
+            .where(_counts, instance.c.study == study_uid, instance.c.series == series_uid)
             .order_by(instance.c.sop_instance)
         )
         with self.database.connect() as connection:
-            return list(connection.execute(wanted).scalars())
+            return [Place(*row) for row in connection.execute(wanted)]
 
     def close(
         self,
@@ -232,8 +360,8 @@ class Ledger:
 
     # ---------------------------------------------------------------- jobs
 
-    def inputs(self, job_id: str) -> dict[Role, list[tuple[InstanceUID, str, str]]]:
-        """Return, for each role of a job, SOP Instance UID, spool path and SHA-256 of its instances, by UID.
+    def inputs(self, job_id: str) -> dict[Role, list[tuple[InstanceUID, Place]]]:
+        """Return, for each role of a job, SOP Instance UID and place of its instances, by UID.
 
         They are those that were there when the study was closed: what came later is of the next generation.
         """
@@ -241,11 +369,9 @@ class Ledger:
             selection = connection.execute(sa.select(job.c.selection).where(job.c.id == job_id)).scalar_one()
             return {
                 Role(role): [
-                    (InstanceUID(found.sop_instance), found.path, found.sha256)
-                    for found in connection.execute(
-                        sa.select(instance.c.sop_instance, instance.c.path, instance.c.sha256)
-                        .where(instance.c.sop_instance.in_(members))
-                        .order_by(instance.c.sop_instance)
+                    (InstanceUID(row.sop_instance), Place(row.segment, row.generation, row.place))
+                    for row in connection.execute(
+                        sa.select(instance).where(instance.c.id.in_(members)).order_by(instance.c.sop_instance)
                     )
                 ]
                 for role, members in selection.items()
@@ -390,6 +516,16 @@ class Ledger:
             for row in rows
         ]
 
+    def held(self, study_name: str | None = None) -> Iterator[HeldInstance]:
+        """Yield every instance that is held, in the order of arrival; of one study, by its alias or UID, if given."""
+        wanted = sa.select(instance, study.c.alias).join(study, study.c.uid == instance.c.study).order_by(instance.c.id)
+        if study_name is not None:
+            wanted = wanted.where(sa.or_(study.c.uid == study_name, study.c.alias == study_name))
+        with self.database.connect() as connection:
+            for row in connection.execution_options(yield_per=1000).execute(wanted):
+                place = Place(row.segment, row.generation, row.place)
+                yield HeldInstance(row.sop_instance, row.alias, place, row.contradicts)
+
     def job_rows(self, limit: int = 100, *, ids: Sequence[str] | None = None) -> list[JobRow]:
         """Return the jobs made last, newest first; of `ids` alone if given."""
         wanted = (
@@ -441,6 +577,12 @@ class Ledger:
                 for row in connection.execute(wanted)
             ]
 
+    def held_studies(self) -> list[str]:
+        """Return the aliases of the studies that wait for `release`."""
+        wanted = sa.select(study.c.alias).where(study.c.state == StudyState.HELD).order_by(study.c.first_seen_s)
+        with self.database.connect() as connection:
+            return list(connection.execute(wanted).scalars())
+
     def jobs_with_abandoned(self) -> list[str]:
         """Return the jobs of which a destination never took an object: the operator's list."""
         wanted = (
@@ -465,23 +607,80 @@ class Ledger:
         return found
 
 
-def _repeats(connection: sa.Connection, identity: InstanceIdentity, now: float) -> bool:
-    # The write comes first: only then does SQLite hold its lock, and no other writer can come in between.
-    connection.execute(
-        series.update().where(series.c.uid == identity.series, series.c.study == identity.study).values(last_seen_s=now)
-    )
-    held = connection.execute(
-        sa.select(instance.c.study, instance.c.series, instance.c.data_set_sha256).where(
-            instance.c.sop_instance == identity.sop_instance
-        )
-    ).one_or_none()
-    if held is None:
-        return False
-    if held != (identity.study, identity.series, identity.data_set_sha256):
-        raise ConflictError("another content is held under this SOP Instance UID")
-    return True
+def _enter_studies(connection: sa.Connection, received: Sequence[ReceivedInstance], now: float) -> list[HeldStudy]:
+    """Enter or reopen the studies of instances, and return those that are held by them."""
+    by_study: dict[str, list[ReceivedInstance]] = {}
+    for one in received:
+        by_study.setdefault(one.origin.study, []).append(one)
+    held = []
+    for uid, members in by_study.items():
+        first = members[0].origin
+        before = connection.execute(
+            sa.select(study.c.state, study.c.patient_id, study.c.issuer).where(study.c.uid == uid)
+        ).one_or_none()
+        patient = (before.patient_id, before.issuer) if before else (first.patient_id, first.issuer)
+        was_held = before is not None and before.state == StudyState.HELD
+        reason = _contradiction(members, patient)
+        if before is None:
+            connection.execute(
+                study.insert().values(
+                    uid=uid, alias=alias(uid), state=StudyState.HELD if reason else StudyState.GATHERING,
+                    reason=reason, generation=0, changes=len(members), patient_id=patient[0], issuer=patient[1],
+                    first_seen_s=now, last_seen_s=now,
+                )
+            )  # fmt: skip
+        else:
+            change = {"changes": study.c.changes + len(members), "last_seen_s": now}
+            if reason and not was_held:
+                change |= {"state": StudyState.HELD, "reason": reason}
+            elif not was_held:
+                change |= {"state": StudyState.GATHERING, "reason": ""}
+            connection.execute(study.update().where(study.c.uid == uid).values(change))
+        if reason and not was_held:
+            held.append(HeldStudy(alias(uid), reason))
+    return held
 
 
-def _members(connection: sa.Connection, study_uid: StudyUID, series_uid: SeriesUID) -> list[str]:
-    wanted = sa.select(instance.c.sop_instance).where(instance.c.study == study_uid, instance.c.series == series_uid)
+def _contradiction(members: Sequence[ReceivedInstance], patient: tuple[str, str]) -> str:
+    if any(one.contradicts for one in members):
+        return "two contents under one SOP Instance UID"
+    if any((one.origin.patient_id, one.origin.issuer) != patient for one in members):
+        return "two patients under one Study Instance UID"
+    return ""
+
+
+def _hold_others(connection: sa.Connection, one: ReceivedInstance, now: float) -> list[HeldStudy]:
+    """Hold the other studies that have an instance of this SOP Instance UID: they are in doubt as well."""
+    others = sa.select(instance.c.study).where(instance.c.sop_instance == one.origin.sop_instance)
+    reason = "an instance of it came again in another study"
+    found = connection.execute(
+        study.update()
+        .where(study.c.uid.in_(others), study.c.uid != one.origin.study, study.c.state != StudyState.HELD)
+        .values(state=StudyState.HELD, reason=reason, last_seen_s=now)
+        .returning(study.c.alias)
+    ).scalars()
+    return [HeldStudy(name, reason) for name in found]
+
+
+def _instance_values(one: ReceivedInstance) -> dict[str, object]:
+    origin = one.origin
+    return {
+        "sop_instance": origin.sop_instance,
+        "sop_class": origin.sop_class,
+        "study": origin.study,
+        "series": origin.series,
+        "patient_id": origin.patient_id,
+        "issuer": origin.issuer,
+        "transfer_syntax": origin.transfer_syntax,
+        "segment": one.place.segment,
+        "generation": one.place.generation,
+        "place": one.place.offset,
+        "contradicts": one.contradicts,
+        "calling_ae": origin.calling_ae,
+        "received_s": one.received_s,
+    }
+
+
+def _members(connection: sa.Connection, study_uid: StudyUID, series_uid: SeriesUID) -> list[int]:
+    wanted = sa.select(instance.c.id).where(_counts, instance.c.study == study_uid, instance.c.series == series_uid)
     return list(connection.execute(wanted.order_by(instance.c.sop_instance)).scalars())

@@ -1,212 +1,313 @@
-"""The receiver, called by real associations over a real socket."""
+"""The receiver, called by real associations over a real socket, by pynetdicom and by a peer of bytes."""
 
+import errno
+import logging
+import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEGLosslessSV1, MRImageStorage
+from pydicom.uid import ImplicitVRLittleEndian, JPEGLosslessSV1
 from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 
-from node.association import Receiver
-from node.association.conformance import STORAGE_CLASSES, TRANSFER_SYNTAXES
-from node.ledger import Ledger
-from node.settings import AssociationSettings
-from node.spool import Spool
-from tests.builders import STUDY, data_set_bytes, mr, part10
+from node.association.conformance import STORAGE_CLASSES, STORAGE_COMMITMENT, TRANSFER_SYNTAXES
+from node.records import StudyState
+from tests.association.conftest import Held, rows
+from tests.association.raw import EXPLICIT, MR, VERIFICATION, RawPeer, item
+from tests.builders import SECRET, STUDY, data_set_bytes, mr, part10
 from tests.conftest import shared
+from tests.peers import until
 
-SETTINGS = AssociationSettings(bind="127.0.0.1", port=0, free_space_floor_mb=0, network_timeout_s=5.0)
-
-
-@pytest.fixture
-def receiver(spool: Spool, ledger: Ledger) -> Iterator[Receiver]:
-    receiver = Receiver(SETTINGS, spool, ledger)
-    receiver.start()
-    yield receiver
-    receiver.stop(drain_s=0.0)
+BOTH_LANES = pytest.mark.parametrize("careful", [False, True], ids=["bulk lane", "careful lane"])
 
 
 def associate(
-    receiver: Receiver, *datasets: Dataset, called: str = "PARASPINAL", calling: str = "SCANNER"
+    held: Held, *datasets: Dataset, called: str = "PARASPINAL", calling: str = "SCANNER", careful: bool = False
 ) -> Association:
     ae = AE(calling)
     wanted = {(str(one.SOPClassUID), str(one.file_meta.TransferSyntaxUID)) for one in datasets}
-    ae.requested_contexts = [
-        build_context(*pair) for pair in sorted(wanted | {("1.2.840.10008.1.1", "1.2.840.10008.1.2")})
-    ]
-    return ae.associate("127.0.0.1", receiver.port, ae_title=called)
+    wanted |= {(VERIFICATION, str(ImplicitVRLittleEndian))}
+    wanted |= {(STORAGE_COMMITMENT, EXPLICIT)} if careful else set()
+    ae.requested_contexts = [build_context(*pair) for pair in sorted(wanted)]
+    return ae.associate("127.0.0.1", held.port, ae_title=called)
 
 
-def send(receiver: Receiver, *datasets: Dataset) -> list[Dataset]:
-    association = associate(receiver, *datasets)
+def send(held: Held, *datasets: Dataset, careful: bool = False) -> list[Dataset]:
+    association = associate(held, *datasets, careful=careful)
     assert association.is_established
     answers = [association.send_c_store(one) for one in datasets]
     association.release()
     return answers
 
 
-def held(spool: Spool) -> list[bytes]:
-    return [path.read_bytes() for path in sorted(spool.root.rglob("*.dcm"))]
-
-
-def test_an_echo_is_answered(receiver: Receiver) -> None:
-    association = associate(receiver)
+@BOTH_LANES
+def test_an_echo_is_answered(held: Held, careful: bool) -> None:
+    association = associate(held, careful=careful)
 
     assert association.send_c_echo().Status == 0x0000
     association.release()
 
 
-def test_an_instance_is_held_in_spool_and_ledger_when_success_is_said(
-    receiver: Receiver, spool: Spool, ledger: Ledger
-) -> None:
+@BOTH_LANES
+def test_an_instance_is_held_byte_for_byte_when_success_is_said(held: Held, careful: bool) -> None:
     instance = mr()
 
-    (answer,) = send(receiver, instance)
+    (answer,) = send(held, instance, careful=careful)
 
     assert answer.Status == 0x0000
-    assert [data_set_bytes(content) for content in held(spool)] == [data_set_bytes(part10(instance))]
-    assert ledger.paths(STUDY, instance.SeriesInstanceUID)
+    assert [data_set_bytes(content) for content in held.files("2.25.1")] == [data_set_bytes(part10(instance))]
+    rows(held, 1)
 
 
-def test_an_instance_sent_twice_is_kept_once(receiver: Receiver, spool: Spool, ledger: Ledger) -> None:
-    answers = send(receiver, mr(), mr())
+@BOTH_LANES
+def test_an_instance_sent_twice_is_kept_once(held: Held, careful: bool) -> None:
+    answers = send(held, mr(), mr(), careful=careful)
 
     assert [answer.Status for answer in answers] == [0x0000, 0x0000]
-    assert (len(held(spool)), ledger.counts()["instances"]) == (1, 1)
+    assert len(held.files("2.25.1")) == 1
+    rows(held, 1)
 
 
-def test_other_content_under_the_same_uid_is_refused_and_the_first_is_kept(
-    receiver: Receiver, ledger: Ledger, spool: Spool
+@pytest.mark.parametrize(("policy", "status"), [("warn", 0xB000), ("refuse", 0xC001)])
+@BOTH_LANES
+def test_other_content_under_the_same_uid_is_kept_too_and_holds_the_study(
+    start: Callable[..., Held], caplog: pytest.LogCaptureFixture, policy: str, status: int, careful: bool
 ) -> None:
-    answers = send(receiver, mr(), mr(RepetitionTime=600))
+    held = start(on_conflict=policy)
 
-    assert [answer.Status for answer in answers] == [0x0000, 0xC001]
-    (path,) = ledger.paths(STUDY, f"{STUDY}.1")
-    assert dcmread(spool.path_of(path)).RepetitionTime == 550
+    with caplog.at_level(logging.INFO, logger="paraspinal-node"):
+        answers = send(held, mr(), mr(RepetitionTime=600), mr(RepetitionTime=600), mr(), careful=careful)
+        until(lambda: "A213" in caplog.text, 5.0, what="the study to be held")
+
+    assert [answer.Status for answer in answers] == [0x0000, status, status, 0x0000]
+    assert all("UID" in answer.ErrorComment for answer in answers[1:3])
+    assert len(held.files("2.25.1")) == 2
+    (row,) = held.ledger.study_rows()
+    assert row.state is StudyState.HELD
+    assert caplog.text.count("A212") == 1
 
 
-def test_an_instance_without_a_study_is_refused_with_a_comment(receiver: Receiver, spool: Spool) -> None:
-    (answer,) = send(receiver, mr(StudyInstanceUID=None))
+def test_one_study_with_two_patients_is_held(held: Held) -> None:
+    answers = send(held, mr("2.25.1"), mr("2.25.2", PatientID="ANOTHER"))
+    rows(held, 2)
+
+    assert [answer.Status for answer in answers] == [0x0000, 0x0000]
+    assert held.ledger.study_rows()[0].state is StudyState.HELD
+
+
+@BOTH_LANES
+def test_an_instance_without_a_study_is_refused_with_a_comment(held: Held, careful: bool) -> None:
+    (answer,) = send(held, mr(StudyInstanceUID=None), careful=careful)
 
     assert (answer.Status, answer.ErrorComment) == (0xC000, "StudyInstanceUID is missing or malformed")
-    assert held(spool) == []
+    assert held.files("2.25.1") == []
+
+
+@BOTH_LANES
+def test_a_data_set_of_another_instance_than_the_command_says_is_refused(held: Held, careful: bool) -> None:
+    contexts = [(1, VERIFICATION, EXPLICIT), (3, MR, EXPLICIT)]
+    contexts += [(5, STORAGE_COMMITMENT, EXPLICIT)] if careful else []
+    with RawPeer(held.port) as peer:
+        peer.associate(contexts=contexts)
+        status = peer.store(data_set_bytes(part10(mr("2.25.2"))), sop_instance="2.25.1")
+
+    assert status == 0xA900
+    assert held.files("2.25.1") == held.files("2.25.2") == []
 
 
 @pytest.mark.parametrize("uid", ["../../../tmp/x", "1.2.840/..", "a" * 64])
-def test_a_uid_that_is_none_never_reaches_the_disk(receiver: Receiver, spool: Spool, uid: str) -> None:
+def test_a_uid_that_is_none_never_reaches_the_disk(held: Held, uid: str) -> None:
     instance = mr()
-    instance.add_new("SeriesInstanceUID", "LO", uid)
+    instance.add_new("SeriesInstanceUID", "UI", uid)
 
-    (answer,) = send(receiver, instance)
+    (answer,) = send(held, instance)
 
     assert answer.Status == 0xC000
-    assert held(spool) == []
+    assert held.files("2.25.1") == []
 
 
-def test_a_full_disk_is_answered_with_out_of_resources(tmp_path: Path, ledger: Ledger) -> None:
-    receiver = Receiver(SETTINGS, Spool(tmp_path / "full", floor_bytes=1 << 62), ledger)
-    receiver.start()
+@BOTH_LANES
+def test_a_full_disk_is_answered_with_out_of_resources_and_the_echo_lives(
+    start: Callable[..., Held], careful: bool
+) -> None:
+    held = start(spool={"floor_bytes": 1 << 62})
+    association = associate(held, mr(), careful=careful)
 
-    (answer,) = send(receiver, mr())
-    receiver.stop(drain_s=0.0)
+    answer = association.send_c_store(mr())
+    echo = association.send_c_echo()
+    association.release()
 
     assert (answer.Status, answer.ErrorComment) == (0xA700, "The disk of the node is full")
-    assert ledger.counts()["instances"] == 0
+    assert echo.Status == 0x0000
+    assert held.counts()["instances"] == 0
 
 
-def test_a_disk_that_refuses_is_a_failure_without_details(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, ledger: Ledger
+@pytest.mark.parametrize(("call", "number"), [("fdatasync", errno.EIO), ("pwritev", errno.ENOSPC)])
+def test_a_disk_that_refuses_is_answered_and_the_next_instance_is_taken(
+    held: Held, monkeypatch: pytest.MonkeyPatch, call: str, number: int
 ) -> None:
-    def refuse(_self: Spool, _content: bytes) -> Any:
-        raise OSError(5, "Input/output error on /secret/path")
+    until(lambda: held.spool.sealed() == set(), what="the pool")  # the filler is done
+    time.sleep(0.2)
+    original, failures = getattr(os, call), [OSError(number, "no /secret/path")]
 
-    monkeypatch.setattr(Spool, "store", refuse)
+    def failing(descriptor: int, *rest: Any) -> Any:
+        if failures and Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".segment":
+            raise failures.pop()
+        return original(descriptor, *rest)
 
-    (answer,) = send(receiver, mr())
+    monkeypatch.setattr(os, call, failing)
 
-    assert (answer.Status, answer.ErrorComment) == (0x0110, "The instance could not be stored")
-    assert ledger.counts()["instances"] == 0
+    first, second = send(held, mr("2.25.1"), mr("2.25.2"))
 
-
-def test_an_association_for_somebody_else_is_rejected(receiver: Receiver) -> None:
-    assert associate(receiver, called="OTHER").is_rejected
-
-
-def test_a_caller_that_is_not_on_the_list_is_rejected(spool: Spool, ledger: Ledger) -> None:
-    settings = SETTINGS.model_copy(update={"allowed_calling_ae": ("MR1",)})
-    receiver = Receiver(settings, spool, ledger)
-    receiver.start()
-
-    refused, accepted = associate(receiver, calling="MR2"), associate(receiver, calling="MR1")
-
-    assert (refused.is_rejected, accepted.is_established) == (True, True)
-    accepted.release()
-    receiver.stop(drain_s=0.0)
+    assert first.Status == 0xA700
+    assert "secret" not in first.ErrorComment
+    assert held.files("2.25.1") == []
+    assert second.Status == 0x0000
 
 
-def test_every_storage_class_is_accepted_in_every_syntax(receiver: Receiver) -> None:
-    for syntax in TRANSFER_SYNTAXES:
-        for start in range(0, len(STORAGE_CLASSES), 128):  # an association has at most 128 contexts, PS3.8 9.3.2
-            some = STORAGE_CLASSES[start : start + 128]
+@BOTH_LANES
+def test_every_storage_class_is_accepted_in_every_syntax(held: Held, careful: bool) -> None:
+    most = 127 if careful else 128  # an association has at most 128 contexts, PS3.8 9.3.2
+    for syntax in TRANSFER_SYNTAXES[:: 4 if careful else 1]:
+        for begin in range(0, len(STORAGE_CLASSES), most):
+            some = STORAGE_CLASSES[begin : begin + most]
             ae = AE("SCANNER")
             ae.requested_contexts = [build_context(one, syntax) for one in some]
-            association = ae.associate("127.0.0.1", receiver.port, ae_title="PARASPINAL")
-            assert {context.abstract_syntax for context in association.accepted_contexts} == set(some)
+            if careful:
+                ae.add_requested_context(STORAGE_COMMITMENT)
+            association = ae.associate("127.0.0.1", held.port, ae_title="PARASPINAL")
+            accepted = {context.abstract_syntax for context in association.accepted_contexts}
+            assert accepted == {*some, *([STORAGE_COMMITMENT] if careful else [])}
             association.release()
 
 
-def test_compressed_pixels_are_stored_as_sent_even_if_they_are_garbage(receiver: Receiver, spool: Spool) -> None:
+def test_compressed_pixels_are_stored_as_sent_even_if_they_are_garbage(held: Held) -> None:
     instance = mr()
     instance.file_meta.TransferSyntaxUID = JPEGLosslessSV1
     fragment = b"\xfe\xff\x00\xe0\x00\x00\x00\x00" + b"\xfe\xff\x00\xe0\x08\x00\x00\x00notajpeg"
     instance["PixelData"].value = fragment + b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
     instance["PixelData"].is_undefined_length = True
 
-    (answer,) = send(receiver, instance)
+    (answer,) = send(held, instance)
 
     assert answer.Status == 0x0000
-    (content,) = held(spool)
-    assert b"notajpeg" in content
-    assert dcmread(next(spool.root.rglob("*.dcm"))).file_meta.TransferSyntaxUID == JPEGLosslessSV1
+    (content,) = held.files("2.25.1")
+    assert data_set_bytes(content) == data_set_bytes(part10(instance))
 
 
-def test_a_stopped_receiver_takes_no_connection(spool: Spool, ledger: Ledger) -> None:
-    receiver = Receiver(SETTINGS, spool, ledger)
-    receiver.start()
-    port = receiver.port
+def test_a_file_that_is_held_can_be_read_by_pydicom(held: Held, tmp_path: Any) -> None:
+    send(held, mr())
+    (content,) = held.files("2.25.1")
+    (tmp_path / "one.dcm").write_bytes(content)
 
-    receiver.stop(drain_s=0.0)
+    read = dcmread(tmp_path / "one.dcm")
+
+    assert (read.SOPInstanceUID, read.file_meta.MediaStorageSOPInstanceUID) == ("2.25.1", "2.25.1")
+    assert read.preamble == bytes(128)
+    assert read.file_meta.FileMetaInformationGroupLength == content.index(data_set_bytes(content)) - 144
+
+
+# ---------------------------------------------------------------- who is let in
+
+
+def test_an_association_for_somebody_else_is_rejected(held: Held) -> None:
+    with RawPeer(held.port) as peer:
+        assert peer.associate(called="OTHER") == b"\x03\0\0\0\0\4\0\x01\x01\x07"
+
+
+def test_without_a_peer_in_the_settings_nobody_is_let_in(start: Callable[..., Held], monkeypatch: Any) -> None:
+    monkeypatch.setitem(__import__("tests.association.conftest", fromlist=["SETTINGS"]).SETTINGS, "peer", [])
+    held = start()
+
+    with RawPeer(held.port) as peer:
+        assert peer.pdu() == b""  # closed before a word was read
+
+
+def test_more_associations_than_allowed_are_rejected_for_now(start: Callable[..., Held]) -> None:
+    held = start(max_associations=1)
+    with RawPeer(held.port) as first, RawPeer(held.port) as second:
+        first.associate()
+        assert second.associate() == b"\x03\0\0\0\0\4\0\x02\x03\x02"  # transient, local limit exceeded
+
+    def free() -> bool:
+        with RawPeer(held.port) as third:
+            return third.associate()[0] == 2
+
+    assert until(free, 5.0, what="a free slot")
+
+
+def test_a_window_of_operations_and_a_user_identity_are_answered(held: Held) -> None:
+    window = item(0x53, (8).to_bytes(2, "big") + (8).to_bytes(2, "big"))
+    name = b"somebody"
+    identity = item(0x58, bytes((1, 1)) + len(name).to_bytes(2, "big") + name + bytes(2))
+    unknown = item(0x56, (len(MR)).to_bytes(2, "big") + MR.encode() + b"\1\1")  # SOP Class Extended Negotiation
+    with RawPeer(held.port) as peer:
+        accepted = peer.associate(user_information=window + identity + unknown)
+
+        assert accepted[0] == 2
+        assert item(0x53, b"\0\1\0\1") in accepted
+        assert item(0x59, b"\0\0") in accepted
+        assert peer.echo() == 0
+
+
+def test_a_user_identity_is_not_answered_where_the_site_says_so(start: Callable[..., Held]) -> None:
+    held = start(user_identity="ignore")
+    identity = item(0x58, bytes((1, 1)) + (1).to_bytes(2, "big") + b"x" + bytes(2))
+    with RawPeer(held.port) as peer:
+        accepted = peer.associate(user_information=identity)
+
+    assert accepted[0] == 2
+    assert b"\x59\0" not in accepted[74:]
+
+
+def test_no_patient_is_named_in_the_log(held: Held, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        send(held, mr(), mr(RepetitionTime=600), mr("2.25.2", StudyInstanceUID=None))
+        rows(held, 2)
+
+    assert "A200" in caplog.text
+    assert SECRET not in caplog.text
+    assert "SECRET-ID" not in caplog.text
+    assert STUDY not in caplog.text
+
+
+# ---------------------------------------------------------------- start and stop
+
+
+def test_what_was_acknowledged_before_a_crash_is_known_after_it(start: Callable[..., Held]) -> None:
+    crashed = start()
+    send(crashed, mr("2.25.1"))
+    os.close(crashed.spool._lock_file)  # as the kernel does for a process that was killed
+
+    again = start()
+
+    assert len(again.files("2.25.1")) == 1
+    assert [answer.Status for answer in send(again, mr("2.25.1"))] == [0x0000]
+    assert again.counts()["instances"] == 1
+
+
+def test_a_stopped_receiver_takes_no_connection(held: Held) -> None:
+    port = held.port
+
+    held.stop()
 
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_a_connection_that_says_nothing_does_not_hold_up_a_stop(spool: Spool, ledger: Ledger) -> None:
-    receiver = Receiver(SETTINGS, spool, ledger)
-    receiver.start()
+@BOTH_LANES
+def test_a_running_association_may_end_by_itself_when_the_receiver_stops(held: Held, careful: bool) -> None:
+    association = associate(held, mr(), careful=careful)
 
-    with socket.create_connection(("127.0.0.1", receiver.port)):
-        began = time.monotonic()
-        receiver.stop(drain_s=30.0)
-
-    assert time.monotonic() - began < 15.0
-
-
-def test_a_running_association_may_end_by_itself_when_the_receiver_stops(spool: Spool, ledger: Ledger) -> None:
-    receiver = Receiver(SETTINGS, spool, ledger)
-    receiver.start()
-    association = associate(receiver, mr())
-
-    stopping = threading.Thread(target=receiver.stop, kwargs={"drain_s": 10.0})
+    stopping = threading.Thread(target=held.stop, kwargs={"drain_s": 10.0})
     stopping.start()
-
     status = association.send_c_store(mr()).Status
     association.release()
     stopping.join(timeout=10.0)
@@ -215,27 +316,34 @@ def test_a_running_association_may_end_by_itself_when_the_receiver_stops(spool: 
     assert not stopping.is_alive()
 
 
+@BOTH_LANES
+def test_an_idle_association_does_not_hold_up_a_stop_for_long(held: Held, careful: bool) -> None:
+    association = associate(held, careful=careful)
+
+    began = time.monotonic()
+    held.stop(drain_s=0.2)
+
+    assert time.monotonic() - began < 5.0
+    until(lambda: association.is_aborted or not association.is_established, 5.0, what="the abort")
+
+
 @pytest.mark.slow
-def test_real_vendor_instances_are_held_byte_for_byte(receiver: Receiver, spool: Spool) -> None:
+@BOTH_LANES
+def test_real_vendor_instances_are_held_byte_for_byte(held: Held, careful: bool) -> None:
     files = [path for path in sorted(shared("data", "vendor_pack_dcm_qa").rglob("*.dcm")) if path.is_file()]
-    expected = {}
-    for path in files:
-        header = dcmread(path, stop_before_pixels=True)
-        expected[str(header.SOPInstanceUID)] = data_set_bytes(path.read_bytes())
-    contexts = set()
-    for path in files:
-        header = dcmread(path, stop_before_pixels=True)
-        contexts.add((str(header.SOPClassUID), str(header.file_meta.TransferSyntaxUID)))
+    headers = {path: dcmread(path, stop_before_pixels=True) for path in files}
+    contexts = {(str(one.SOPClassUID), str(one.file_meta.TransferSyntaxUID)) for one in headers.values()}
     ae = AE("SCANNER")
     ae.requested_contexts = [build_context(*pair) for pair in sorted(contexts)]
-    association = ae.associate("127.0.0.1", receiver.port, ae_title="PARASPINAL")
+    if careful:
+        ae.add_requested_context(STORAGE_COMMITMENT)
+    association = ae.associate("127.0.0.1", held.port, ae_title="PARASPINAL")
 
     statuses = {association.send_c_store(path).Status for path in files}  # by path: the bytes as they are
     association.release()
 
     assert statuses == {0x0000}
-    received = {
-        str(dcmread(path).SOPInstanceUID): data_set_bytes(path.read_bytes()) for path in spool.root.rglob("*.dcm")
-    }
-    assert received == expected
-    assert MRImageStorage in {pair[0] for pair in contexts}
+    for path, header in headers.items():
+        assert [data_set_bytes(one) for one in held.files(str(header.SOPInstanceUID))] == [
+            data_set_bytes(path.read_bytes())
+        ]

@@ -41,7 +41,7 @@ def test_every_verb_is_there(run) -> None:
     code, out, _err = run("--help")
 
     assert code == 0
-    for verb in ["check", "serve", "work", "status", "jobs", "measure", "echo", "send", "simulate", "demo"]:
+    for verb in ["check", "serve", "receive", "work", "status", "jobs", "measure", "echo", "send", "simulate", "demo"]:
         assert re.search(rf"\b{verb}\b", out)
 
 

@@ -5,12 +5,11 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node.completion import QuietPeriod, Watcher
-from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
 from node.ledger import Ledger
-from node.records import InstanceIdentity, Job, ReceivedInstance, StudyState
+from node.records import Job, StudyState
 from node.settings import CompletionSettings
-from node.spool import Spool
-from tests.builders import SECRET, STUDY, part10, series_of
+from node.spool import Spool, SpoolReader
+from tests.builders import SECRET, STUDY, receive, series_of
 
 QUIET_S = 60.0
 POST = {"ContrastBolusAgent": "GADOBUTROL", "AcquisitionDate": "20260102", "AcquisitionTime": "101500"}
@@ -23,31 +22,15 @@ class Desk:
     def __init__(self, spool: Spool, ledger: Ledger) -> None:
         self.spool, self.ledger, self.jobs = spool, ledger, list[Job]()
         self.watcher = Watcher(
-            ledger, spool, QuietPeriod(QUIET_S), CompletionSettings(), lambda _connection, job: self.jobs.append(job)
+            ledger,
+            SpoolReader(spool.root),
+            QuietPeriod(QUIET_S),
+            CompletionSettings(),
+            lambda _connection, job: self.jobs.append(job),
         )
 
-    def receive(self, dataset: Dataset, *, now: float) -> None:
-        self.receive_bytes(dataset, part10(dataset), now=now)
-
-    def receive_bytes(self, dataset: Dataset, content: bytes, *, now: float) -> None:
-        stored = self.spool.store(content)
-        self.ledger.enter(
-            ReceivedInstance(
-                InstanceIdentity(
-                    InstanceUID(dataset.SOPInstanceUID),
-                    StudyUID(dataset.StudyInstanceUID),
-                    SeriesUID(dataset.SeriesInstanceUID),
-                    stored.sha256,
-                ),
-                dataset.SOPClassUID,
-                "1.2.840.10008.1.2.1",
-                stored.path,
-                stored.sha256,
-                stored.size,
-                "MR1",
-            ),
-            now=now,
-        )
+    def receive(self, dataset: Dataset, *, now: float, content: bytes | None = None) -> None:
+        receive(self.spool, self.ledger, dataset, now=now, content=content)
 
     def receive_pair(self, *, now: float, **attributes: Any) -> None:
         for dataset in [*series_of(1, **(PRE | attributes)), *series_of(2, **(POST | attributes))]:
@@ -118,7 +101,7 @@ def test_a_study_that_cannot_be_measured_is_not_eligible_and_says_why(
 def test_a_series_that_cannot_be_read_costs_the_series_and_not_the_study(desk: Desk) -> None:
     desk.receive_pair(now=0.0)
     broken = next(series_of(4))
-    desk.receive_bytes(broken, b"this is no DICOM file", now=0.0)
+    desk.receive(broken, content=b"this is no DICOM file", now=0.0)
 
     desk.watcher.run_once(now=QUIET_S)
 

@@ -1,6 +1,7 @@
 import sqlite3
-import threading
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,38 +9,52 @@ import pytest
 import sqlalchemy as sa
 
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
-from node.errors import ConflictError, LedgerError
+from node.errors import LedgerError
 from node.ledger import GatheringStudy, Ledger, open_database
 from node.ledger.schema import ledger_version
 from node.records import (
     DeliveryState,
-    InstanceIdentity,
     Job,
+    Place,
     ReceivedInstance,
     ResultRecord,
     Role,
     RoleDecision,
+    SegmentEnd,
     StudyState,
+    Version,
 )
+from tests.builders import ORIGIN
+from tests.conftest import ROOT
 
 STUDY, SERIES = StudyUID("2.25.1"), SeriesUID("2.25.1.1")
-IDENTITY = InstanceIdentity(InstanceUID("2.25.1.1.1"), STUDY, SERIES, "data set")
-FIRST = ReceivedInstance(IDENTITY, "1.2", "1.2.840.10008.1.2.1", "p", "sha", 9, "MR1")
-SECOND = replace(FIRST, identity=replace(IDENTITY, sop_instance=InstanceUID("2.25.1.1.2")))
+OTHER_STUDY, OTHER_SERIES = StudyUID("2.25.2"), SeriesUID("2.25.2.1")
+
+
+def received(number: int, *, contradicts: bool = False, segment: int = 1, **origin: str) -> ReceivedInstance:
+    """Return the `number`-th record of a segment, of records of 4 KiB."""
+    values = {"sop_instance": f"{SERIES}.{number}", "study": STUDY, "series": SERIES} | origin
+    place = Place(segment, 77, 4096 * number)
+    following = SegmentEnd(segment, 77, 4096 * (number + 1), number)
+    return ReceivedInstance(place, following, replace(ORIGIN, **values), float(number), contradicts)
+
+
+FIRST, SECOND, THIRD = received(1), received(2), received(3)
 
 
 def enqueue_nothing(_connection: sa.Connection, *_what: object) -> None:
     """Stand in for the queue where a test is not about it."""
 
 
-def close(ledger: Ledger, *, now: float = 100.0, selection: dict[Role, SeriesUID] | None = None) -> list[Job]:
+def close(ledger: Ledger, *, now: float = 100.0, eligible: bool = True) -> list[Job]:
     jobs: list[Job] = []
     (gathered,) = ledger.gathering()
+    (one,) = gathered.series
     ledger.close(
         gathered,
-        whole_by={SERIES: "quiet"},
-        roles={SERIES: RoleDecision(Role.POST, "because")},
-        selection={Role.POST: SERIES} if selection is None else selection,
+        whole_by={one.series: "quiet"},
+        roles={one.series: RoleDecision(Role.POST, "because")},
+        selection={Role.POST: one.series} if eligible else None,
         reason="",
         enqueue=lambda _connection, job: jobs.append(job),
         now=now,
@@ -52,55 +67,296 @@ def settle(ledger: Ledger, job: Job) -> None:
     ledger.settle(job.id, "findings", [result], ["pacs"], enqueue=enqueue_nothing, now=200.0)
 
 
-def test_an_instance_entered_twice_is_there_once(ledger: Ledger) -> None:
-    assert [ledger.enter(FIRST, now=1.0), ledger.enter(FIRST, now=2.0)] == [True, False]
-    assert ledger.counts()["instances"] == 1
+def state(ledger: Ledger) -> StudyState:
+    (row,) = ledger.study_rows()
+    return row.state
 
 
-def test_an_instance_that_comes_again_ends_the_quiet_but_reopens_nothing(ledger: Ledger) -> None:
-    ledger.enter(FIRST, now=1.0)
-    ledger.enter(FIRST, now=50.0)
+def states(database: Path) -> dict[str, str]:
+    """Return the state of every study, also of those without instances."""
+    with sqlite3.connect(database) as connection:
+        return dict(connection.execute("SELECT uid, state FROM study"))
+
+
+def test_what_is_entered_is_found_where_it_is(ledger: Ledger) -> None:
+    ledger.enter([FIRST, SECOND], now=1.0)
+
+    assert ledger.versions(FIRST.origin.sop_instance) == [Version(FIRST.place, False)]
+    assert ledger.places(STUDY, SERIES) == [FIRST.place, SECOND.place]
+    assert ledger.ends() == {1: SECOND.following}
+    assert ledger.needed_segments() == {1}
+    (gathered,) = ledger.gathering()
+    assert [(one.series, one.instances, one.last_seen_s) for one in gathered.series] == [(SERIES, 2, 1.0)]
+
+
+def test_a_batch_entered_twice_is_there_once(ledger: Ledger) -> None:
+    ledger.enter([FIRST, SECOND], now=1.0)
+    ledger.enter([FIRST, SECOND], now=2.0)
+
+    assert ledger.counts()["instances"] == 2
+    assert ledger.versions(FIRST.origin.sop_instance) == [Version(FIRST.place, False)]
+    assert state(ledger) is StudyState.GATHERING
+
+
+def test_the_rows_follow_each_segment_by_itself(ledger: Ledger) -> None:
+    ledger.enter([received(1), received(2, segment=2), received(3)], now=1.0)
+    ledger.enter([received(4)], now=2.0)
+
+    assert {number: end.sequence for number, end in ledger.ends().items()} == {1: 4, 2: 2}
+
+
+def test_a_batch_that_breaks_off_leaves_nothing(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    from node.ledger import ledger as module
+
+    broken = sa.text("INSERT INTO nowhere VALUES (:number, :generation, :written, :sequence)")
+    monkeypatch.setattr(module, "_UPSERT_SEGMENT", broken)
+
+    with pytest.raises(sa.exc.OperationalError):
+        ledger.enter([FIRST], now=1.0)
+
+    assert (ledger.counts(), ledger.ends()) == ({"instances": 0}, {})
+
+
+def test_a_series_that_is_sent_again_is_not_quiet_and_reopens_nothing(ledger: Ledger) -> None:
+    ledger.enter([FIRST], now=1.0)
+    ledger.enter([], repeated=[(STUDY, SERIES)], now=50.0)
     (gathered,) = ledger.gathering()
     close(ledger)
-    ledger.enter(FIRST, now=200.0)
+    ledger.enter([], repeated=[(STUDY, SERIES)], now=200.0)
 
     assert [one.last_seen_s for one in gathered.series] == [50.0]
     assert ledger.gathering() == []
 
 
-def test_other_content_under_a_known_uid_is_a_conflict(ledger: Ledger) -> None:
-    ledger.enter(FIRST, now=1.0)
+def test_a_lookup_sees_what_is_committed_only(ledger: Ledger) -> None:
+    """It has a connection of its own: on one of the pool's it would see into the transaction of another thread."""
+    ledger.enter([FIRST], now=1.0)
+    ledger.versions(FIRST.origin.sop_instance)
 
-    with pytest.raises(ConflictError):
-        ledger.enter(replace(FIRST, identity=replace(IDENTITY, data_set_sha256="other")), now=2.0)
+    with ledger.database.begin() as writing:
+        writing.exec_driver_sql("DELETE FROM instance")
+        seen = ledger.versions(FIRST.origin.sop_instance)
+        writing.rollback()
 
-
-def test_the_same_bytes_in_another_study_are_a_conflict(ledger: Ledger) -> None:
-    ledger.enter(FIRST, now=1.0)
-
-    with pytest.raises(ConflictError):
-        ledger.enter(replace(FIRST, identity=replace(IDENTITY, study=StudyUID("2.25.2"))), now=2.0)
-
-
-def test_the_same_data_set_in_another_file_is_a_repeat(ledger: Ledger) -> None:
-    """Another release of the network library writes another file meta information; the instance is the same."""
-    ledger.enter(FIRST, now=1.0)
-
-    assert not ledger.enter(replace(FIRST, sha256="other", path="q"), now=2.0)
-    assert ledger.paths(STUDY, SERIES) == ["p"]
+    assert seen == [Version(FIRST.place, False)]
 
 
-def test_of_two_associations_that_bring_one_instance_at_once_one_enters_it_and_both_succeed(ledger: Ledger) -> None:
-    together = threading.Barrier(8)
+def test_nobody_changes_a_study_between_the_look_at_it_and_the_entry(ledger: Ledger, tmp_path: Path) -> None:
+    """Else an operator's release in that moment is undone, or another patient missed."""
+    ledger.enter([FIRST], now=1.0)
+    refused: list[str] = []
 
-    def enter(_number: int) -> bool:
-        together.wait()
-        return ledger.enter(FIRST, now=1.0)
+    def interfere(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        if statement.startswith("SELECT study.state"):
+            with closing(sqlite3.connect(tmp_path / "node.db", timeout=0)) as other:
+                try:
+                    other.execute("UPDATE study SET patient_id = 'ANOTHER'")
+                except sqlite3.OperationalError as error:
+                    refused.append(str(error))
 
-    with ThreadPoolExecutor(8) as associations:
-        entered = list(associations.map(enter, range(8)))
+    sa.event.listen(ledger.database, "after_cursor_execute", interfere)
+    ledger.enter([SECOND], now=2.0)
 
-    assert sorted(entered) == [False] * 7 + [True]
+    assert refused == ["database is locked"]
+
+
+# ------------------------------------------------------------------ studies that are held
+
+
+def test_a_contradiction_holds_the_study_and_more_instances_do_not_free_it(ledger: Ledger) -> None:
+    ledger.enter([FIRST], now=1.0)
+    held = ledger.enter([received(2, contradicts=True, sop_instance=FIRST.origin.sop_instance)], now=2.0)
+    again = ledger.enter([THIRD], now=3.0)
+
+    assert [one.reason for one in held] == ["two contents under one SOP Instance UID"]
+    assert again == []  # it was held already: one alarm
+    assert state(ledger) is StudyState.HELD
+    assert ledger.gathering() == []
+
+
+def test_a_contradiction_within_one_batch_holds_a_new_study(ledger: Ledger) -> None:
+    held = ledger.enter([FIRST, received(2, contradicts=True, sop_instance=FIRST.origin.sop_instance)], now=1.0)
+
+    assert len(held) == 1
+    assert state(ledger) is StudyState.HELD
+
+
+@pytest.mark.parametrize("in_one_batch", [False, True])
+def test_the_study_of_the_contradicted_instance_is_held_as_well(
+    ledger: Ledger, tmp_path: Path, in_one_batch: bool
+) -> None:
+    liar = received(2, contradicts=True, sop_instance=FIRST.origin.sop_instance, study=OTHER_STUDY, series=OTHER_SERIES)
+
+    batches = [[FIRST, liar]] if in_one_batch else [[FIRST], [liar]]
+    held = [one for batch in batches for one in ledger.enter(batch, now=1.0)]
+
+    assert states(tmp_path / "node.db") == {STUDY: "held", OTHER_STUDY: "held"}
+    assert len(held) == 2
+
+
+@pytest.mark.parametrize("in_one_batch", [False, True])
+@pytest.mark.parametrize("stranger", [{"patient_id": "SOMEBODY ELSE"}, {"issuer": "ANOTHER HOSPITAL"}])
+def test_two_patients_under_one_study_hold_it(ledger: Ledger, stranger: dict[str, str], in_one_batch: bool) -> None:
+    other = received(2, **stranger)
+
+    batches = [[FIRST, other]] if in_one_batch else [[FIRST], [other]]
+    held = [one.reason for batch in batches for one in ledger.enter(batch, now=1.0)]
+
+    assert held == ["two patients under one Study Instance UID"]
+    assert state(ledger) is StudyState.HELD
+
+
+def test_a_study_that_was_held_while_it_was_looked_at_is_not_closed(ledger: Ledger) -> None:
+    ledger.enter([FIRST], now=1.0)
+    (before,) = ledger.gathering()
+    liar = received(2, contradicts=True, sop_instance=FIRST.origin.sop_instance, study=OTHER_STUDY, series=OTHER_SERIES)
+    ledger.enter([liar], now=2.0)  # it holds the first study without adding to it
+
+    closed = ledger.close(
+        before, whole_by={}, roles={}, selection=None, reason="nothing", enqueue=enqueue_nothing, now=3.0
+    )
+
+    assert not closed
+    assert {row.state for row in ledger.study_rows()} == {StudyState.HELD}
+
+
+@pytest.mark.parametrize(("latest", "counts"), [(False, 1), (True, 2)])
+def test_a_released_study_gathers_with_the_contents_that_were_chosen(ledger: Ledger, latest: bool, counts: int) -> None:
+    contents = [FIRST, received(2, contradicts=True, sop_instance=FIRST.origin.sop_instance)]
+    ledger.enter([*contents, THIRD], now=1.0)
+    (row,) = ledger.study_rows()
+
+    left_out = ledger.release(row.alias, latest=latest, now=5.0)
+
+    (gathered,) = ledger.gathering()
+    assert left_out == 1
+    assert [(one.instances, one.last_seen_s) for one in gathered.series] == [(2, 5.0)]
+    assert ledger.places(STUDY, SERIES) == [contents[counts - 1].place, THIRD.place]
+    (job,) = close(ledger)
+    assert [place for _uid, place in ledger.inputs(job.id)[Role.POST]] == [contents[counts - 1].place, THIRD.place]
+    assert len(ledger.versions(FIRST.origin.sop_instance)) == 2
+
+
+@pytest.mark.parametrize(("latest", "counts"), [(False, 0), (True, 1)])
+def test_a_released_study_is_of_one_patient_and_more_of_that_one_do_not_hold_it(
+    ledger: Ledger, latest: bool, counts: int
+) -> None:
+    patients = ("FIRST", "SECOND")
+    ledger.enter([received(1, patient_id=patients[0]), received(2, patient_id=patients[1])], now=1.0)
+    (row,) = ledger.study_rows()
+
+    assert ledger.release(row.alias, latest=latest, now=5.0) == 1
+
+    assert ledger.places(STUDY, SERIES) == [received(1 + counts).place]
+    assert ledger.enter([received(3, patient_id=patients[counts])], now=6.0) == []
+    assert len(ledger.enter([received(4, patient_id=patients[1 - counts])], now=7.0)) == 1
+
+
+def test_only_what_is_held_can_be_released(ledger: Ledger) -> None:
+    ledger.enter([FIRST], now=1.0)
+    (row,) = ledger.study_rows()
+
+    assert ledger.release(row.alias, latest=False, now=2.0) is None
+    assert ledger.release("nobody", latest=False, now=2.0) is None
+
+
+# ------------------------------------------------------------------ retention
+
+
+def test_a_study_that_is_done_with_expires_and_needs_no_segment(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.enter([FIRST], now=1.0)
+    close(ledger, eligible=False)
+
+    assert ledger.expire(before_s=1.0) == 0  # seen at that very moment
+    assert ledger.expire(before_s=1.5) == 1
+
+    assert states(tmp_path / "node.db") == {STUDY: "expired"}
+    assert (ledger.needed_segments(), ledger.versions(FIRST.origin.sop_instance)) == (set(), [])
+    assert ledger.ends() == {1: FIRST.following}  # what was dropped is not entered again at the next start
+
+
+def test_a_study_expires_when_its_job_is_settled_and_its_results_are_delivered(ledger: Ledger) -> None:
+    ledger.enter([FIRST], now=1.0)
+    (job,) = close(ledger)
+    expired = [ledger.expire(before_s=1e9)]
+    settle(ledger, job)
+    expired.append(ledger.expire(before_s=1e9))
+    ledger.note_delivery(f"2.25.9.{job.generation}", "pacs", DeliveryState.STORED, "0x0000", attempt=1, now=300.0)
+    expired.append(ledger.expire(before_s=1e9))
+
+    assert expired == [0, 0, 1]
+
+
+def test_neither_a_gathering_nor_a_held_study_expires(ledger: Ledger) -> None:
+    ledger.enter([FIRST, received(2, study=OTHER_STUDY, series=OTHER_SERIES)], now=1.0)
+    ledger.enter([received(3, study=OTHER_STUDY, series=OTHER_SERIES, patient_id="ANOTHER")], now=1.0)
+
+    assert ledger.expire(before_s=1e9) == 0
+    assert ledger.counts()["instances"] == 3
+
+
+def test_an_instance_of_an_expired_study_opens_it_again(ledger: Ledger) -> None:
+    ledger.enter([FIRST], now=1.0)
+    close(ledger, eligible=False)
+    ledger.expire(before_s=1e9)
+
+    ledger.enter([SECOND], now=2.0)
+
+    assert [one.instances for one in ledger.gathering()[0].series] == [1]
+
+
+def test_a_job_of_an_expired_study_never_gets_the_instances_of_another(ledger: Ledger) -> None:
+    """Jobs list ids, and those of a table that was emptied would else be given again."""
+    ledger.enter([FIRST], now=1.0)
+    (job,) = close(ledger)
+    ledger.fail(job.id, "no memory", now=50.0)
+    ledger.expire(before_s=1e9)
+    ledger.enter([received(2, study=OTHER_STUDY, series=OTHER_SERIES)], now=60.0)
+
+    assert ledger.inputs(job.id) == {Role.POST: []}
+
+
+@pytest.mark.slow
+def test_four_processes_open_new_ledgers_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from node.ledger import Ledger, open_database;"
+        "print('ready', flush=True); sys.stdin.readline();"
+        "print([Ledger(open_database(Path(sys.argv[1]) / f'{n}.db')).counts()['instances'] for n in range(30)])"
+    )
+    openers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    for one in openers:  # all have imported what they need
+        assert one.stdout is not None
+        one.stdout.readline()
+
+    for one in openers:
+        assert one.stdin is not None
+        one.stdin.write("\n")
+        one.stdin.flush()
+
+    assert [one.communicate(timeout=60)[0] for one in openers] == [f"{[0] * 30}\n"] * 4
+
+
+def test_a_database_is_opened_while_a_worker_holds_its_lock(tmp_path: Path) -> None:
+    """The lock under which it is opened must be none that somebody holds for life."""
+    from node import process
+
+    held = [process.hold(tmp_path / name) for name in (process.WORKER_LOCK, process.RECEIVER_LOCK)]
+    command = (
+        "import sys; from pathlib import Path; from node.ledger import open_database; open_database(Path(sys.argv[1]))"
+    )
+
+    subprocess.run([sys.executable, "-c", command, tmp_path / "node.db"], cwd=ROOT, check=True, timeout=20)
+
+    for one in held:
+        one.close()
+
+
+# ------------------------------------------------------------------ completion, jobs, delivery
 
 
 def test_a_commit_is_synced_to_disk(tmp_path: Path) -> None:
@@ -113,7 +369,7 @@ def test_a_commit_is_synced_to_disk(tmp_path: Path) -> None:
 
 
 def test_closing_a_study_makes_its_job_in_the_same_transaction(ledger: Ledger) -> None:
-    ledger.enter(FIRST, now=1.0)
+    ledger.enter([FIRST], now=1.0)
     (gathered,) = ledger.gathering()
 
     def fail(_connection: sa.Connection, _job: Job) -> None:
@@ -135,9 +391,9 @@ def test_closing_a_study_makes_its_job_in_the_same_transaction(ledger: Ledger) -
 
 
 def test_a_study_that_grew_while_it_was_looked_at_stays_open(ledger: Ledger) -> None:
-    ledger.enter(FIRST, now=1.0)
+    ledger.enter([FIRST], now=1.0)
     (before,) = ledger.gathering()
-    ledger.enter(SECOND, now=2.0)
+    ledger.enter([SECOND], now=2.0)
 
     closed = ledger.close(
         GatheringStudy(before.study, before.changes, before.series),
@@ -154,9 +410,9 @@ def test_a_study_that_grew_while_it_was_looked_at_stays_open(ledger: Ledger) -> 
 
 
 def test_a_late_instance_reopens_a_study_and_its_next_job_is_a_new_generation(ledger: Ledger) -> None:
-    ledger.enter(FIRST, now=1.0)
+    ledger.enter([FIRST], now=1.0)
     (first,) = close(ledger)
-    ledger.enter(SECOND, now=3.0)
+    ledger.enter([SECOND], now=3.0)
     (second,) = close(ledger, now=101.0)
 
     assert (first.generation, second.generation) == (1, 2)
@@ -164,11 +420,11 @@ def test_a_late_instance_reopens_a_study_and_its_next_job_is_a_new_generation(le
 
 
 def test_a_job_with_the_inputs_of_an_older_one_repeats_it(ledger: Ledger) -> None:
-    ledger.enter(FIRST, now=1.0)
+    ledger.enter([FIRST], now=1.0)
     (first,) = close(ledger)
     ledger.note_inputs(first.id, "digest")
     settle(ledger, first)
-    ledger.enter(SECOND, now=3.0)
+    ledger.enter([SECOND], now=3.0)
     (second,) = close(ledger, now=101.0)
 
     assert ledger.note_inputs(second.id, "digest") == first.id
@@ -176,36 +432,36 @@ def test_a_job_with_the_inputs_of_an_older_one_repeats_it(ledger: Ledger) -> Non
 
 
 def test_a_job_that_was_cancelled_does_not_stand_in_for_a_later_one(ledger: Ledger) -> None:
-    ledger.enter(FIRST, now=1.0)
+    ledger.enter([FIRST], now=1.0)
     (first,) = close(ledger)
     ledger.note_inputs(first.id, "digest")  # and nothing more: it has no results, and never will
-    ledger.enter(SECOND, now=60.0)
+    ledger.enter([SECOND], now=60.0)
     (second,) = close(ledger, now=101.0)
 
     assert ledger.note_inputs(second.id, "digest") is None
 
 
 def test_a_job_measures_what_was_there_when_its_study_was_closed(ledger: Ledger) -> None:
-    ledger.enter(FIRST, now=1.0)
+    ledger.enter([FIRST], now=1.0)
     (first,) = close(ledger)
-    ledger.enter(SECOND, now=60.0)
+    ledger.enter([SECOND], now=60.0)
 
-    assert [uid for uid, _path, _sha256 in ledger.inputs(first.id)[Role.POST]] == [IDENTITY.sop_instance]
+    assert ledger.inputs(first.id)[Role.POST] == [(InstanceUID(FIRST.origin.sop_instance), FIRST.place)]
 
 
 def test_a_failed_job_does_not_stand_in_for_a_later_one(ledger: Ledger) -> None:
-    ledger.enter(FIRST, now=1.0)
+    ledger.enter([FIRST], now=1.0)
     (first,) = close(ledger)
     ledger.note_inputs(first.id, "digest")
     ledger.fail(first.id, "no memory", now=50.0)
-    ledger.enter(SECOND, now=60.0)
+    ledger.enter([SECOND], now=60.0)
     (second,) = close(ledger, now=101.0)
 
     assert ledger.note_inputs(second.id, "digest") is None
 
 
 def test_an_outage_of_ours_is_not_quiet_time(ledger: Ledger) -> None:
-    ledger.enter(FIRST, now=1.0)
+    ledger.enter([FIRST], now=1.0)
 
     ledger.excuse_outage(now=1000.0)
 
@@ -214,7 +470,7 @@ def test_an_outage_of_ours_is_not_quiet_time(ledger: Ledger) -> None:
 
 
 def test_settling_twice_owes_each_object_once(ledger: Ledger) -> None:
-    ledger.enter(FIRST, now=1.0)
+    ledger.enter([FIRST], now=1.0)
     (job,) = close(ledger)
     settle(ledger, job)
     settle(ledger, job)
@@ -223,7 +479,7 @@ def test_settling_twice_owes_each_object_once(ledger: Ledger) -> None:
 
 
 def test_abandoned_objects_are_owed_again_and_their_attempts_go_on(ledger: Ledger) -> None:
-    ledger.enter(FIRST, now=1.0)
+    ledger.enter([FIRST], now=1.0)
     (job,) = close(ledger)
     settle(ledger, job)
     report = ResultRecord(InstanceUID("2.25.9.9"), "1.2", job.id, "sr", "path")
@@ -250,7 +506,7 @@ def test_tables_of_another_version_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_state_that_does_not_exist_cannot_be_written(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.enter(FIRST, now=1.0)
+    ledger.enter([FIRST], now=1.0)
 
     with sqlite3.connect(tmp_path / "node.db") as connection, pytest.raises(sqlite3.IntegrityError):
         connection.execute("UPDATE study SET state = 'finished'")

@@ -1,0 +1,123 @@
+"""The careful lane: whole associations that pynetdicom serves, because more than storage was proposed."""
+
+import contextlib
+import logging
+import socket
+import threading
+import time
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_messages import N_ACTION_RSP
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
+
+from node import eventlog
+from node.association import commitment, conformance
+from node.association.commitment import StorageCommitment, one_message_at_a_time
+from node.association.gate import Connection
+from node.association.intake import Answer, Intake, Status, StoreRequest
+from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.eventlog import Event
+from node.settings import AssociationSettings
+
+_PLENTY = 1 << 20  # associations: admission has counted them before
+
+
+class CarefulLane:
+    """Hands connections to pynetdicom, request unread, and waits for their end."""
+
+    def __init__(self, settings: AssociationSettings, intake: Intake, commitment: StorageCommitment) -> None:
+        self._intake, self._commitment = intake, commitment
+        self._here = threading.local()  # the association that this thread has begun
+        ae = AE(settings.ae_title)
+        ae.supported_contexts = conformance.careful_contexts()
+        ae.maximum_associations = _PLENTY
+        ae.maximum_pdu_size = settings.max_pdu_bytes
+        ae.network_timeout = ae.dimse_timeout = settings.idle_timeout_s
+        ae.acse_timeout = settings.request_timeout_s
+        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        handlers: list[Any] = [
+            (evt.EVT_CONN_OPEN, self._remember),
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_C_ECHO, lambda _event: int(Status.SUCCESS)),
+            (evt.EVT_N_ACTION, self._act),
+            (evt.EVT_DIMSE_SENT, self._sent),
+        ]
+        self._server: Any = ae.make_server(
+            ("127.0.0.1", 0), evt_handlers=handlers, server_class=ThreadedAssociationServer
+        )
+        listening: Any = self._server.socket
+        listening.close()  # the gate listens; of the server only its way to serve is wanted
+
+    def serve(self, connection: Connection) -> None:
+        """Serve a connection until its association has ended."""
+        RequestHandler(connection.socket, (connection.address, connection.port), self._server)
+        association: Association = self._here.association
+        association.join()
+
+    def abort(self, connected: socket.socket) -> None:
+        """End an association, from another thread."""
+        with contextlib.suppress(OSError):
+            connected.shutdown(socket.SHUT_RDWR)
+
+    def _remember(self, event: evt.Event) -> None:
+        self._here.association = event.assoc
+        one_message_at_a_time(event.assoc)
+
+    def _store(self, event: evt.Event) -> Dataset:
+        """Answer a C-STORE: the same intake as in the bulk lane."""
+        try:
+            answer = self._take(event)
+        except Exception as error:  # pynetdicom would log its text, patient data included
+            eventlog.record(Event.INSTANCE_REFUSED, logging.ERROR, reason=type(error).__name__)
+            answer = Answer(Status.PROCESSING_FAILURE, "The instance could not be stored")
+        response = Dataset()
+        response.Status = int(answer.status)
+        if answer.comment:
+            response.ErrorComment = answer.comment
+        return response
+
+    def _take(self, event: evt.Event) -> Answer:
+        request: Any = event.request
+        requestor, acceptor = event.assoc.requestor, event.assoc.acceptor
+        incoming = self._intake.begin(
+            StoreRequest(
+                str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID),
+                str(event.context.transfer_syntax), str(requestor.ae_title), str(acceptor.ae_title),
+                str(requestor.address),
+            )
+        )  # fmt: skip
+        try:
+            incoming.add(event.encoded_dataset(include_meta=False))
+            return incoming.finish()
+        finally:
+            incoming.drop()
+
+    def _act(self, event: evt.Event) -> tuple[Dataset, None]:
+        """Answer an N-ACTION: storage commitment is the only service with one."""
+        request: Any = event.request
+        context = event.context
+        if context.abstract_syntax != conformance.STORAGE_COMMITMENT:
+            reply = commitment.Reply(commitment.Status.NO_SUCH_SOP_CLASS, "Not negotiated for this context")
+        else:
+            information = request.ActionInformation
+            reply = self._commitment.take(
+                commitment.Action(
+                    str(request.RequestedSOPClassUID), str(request.RequestedSOPInstanceUID), request.ActionTypeID,
+                    information.getvalue() if information else b"", str(event.assoc.requestor.ae_title),
+                    commitment.Channel(event.assoc, context.context_id, str(context.transfer_syntax)),
+                ),
+                now=time.time(),
+            )  # fmt: skip
+        response = Dataset()
+        response.Status = int(reply.status)
+        if reply.comment:
+            response.ErrorComment = reply.comment
+        return response, None
+
+    def _sent(self, event: evt.Event) -> None:
+        if isinstance(event.message, N_ACTION_RSP):
+            self._commitment.answered(now=time.time())

@@ -1,0 +1,418 @@
+"""Storage commitment: who asks whether instances are held is told so, once, after they were read again from disk.
+
+A peer asks by N-ACTION and is told by N-EVENT-REPORT: over the association on which it asked, if that is still open,
+else over one that we open to the address that the settings give for it (PS3.4 annex J). What is owed is a row of the
+ledger before the request is answered, so that neither a restart nor a peer that is away for days loses a report.
+"""
+
+import contextlib
+import io
+import itertools
+import logging
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, build_context, build_role, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
+from pynetdicom.dsutils import encode
+
+from node import eventlog
+from node.association.conformance import STORAGE_CLASSES, STORAGE_COMMITMENT
+from node.association.register import Register
+from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.dicom.references import FailureReason, MissingError, Reference, TooManyError, read_request, report_of
+from node.dimse import NO_DELAY
+from node.errors import DeliveryError, HeaderError, SpoolError, shown
+from node.eventlog import Event
+from node.ledger import Commitments, Owing
+from node.records import CommitmentState, OwedReport
+from node.settings import AssociationSettings, PeerSettings
+from node.spool import SpoolReader
+
+SOP_INSTANCE = "1.2.840.10008.1.20.1.1"  # the well-known one: PS3.4 section J.3.5
+_REQUEST = 1  # Action Type ID: PS3.4 table J.3-1
+_N_EVENT_REPORT_RSP = 0x8100  # PS3.7 table E.1-1
+_MOST_REFERENCES = 10_000  # of one request; chosen: a large MR study has 5,000 instances
+_LARGEST_REQUEST = 4 << 20  # bytes; 10,000 references have 1.9 MB at most
+# Some peers release at once when their request is answered (Orthanc does): time for that, lest the two cross. Chosen.
+_GRACE_S = 0.2
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 600.0  # between attempts; chosen
+_GIVE_UP_AFTER_S = 72 * 3600.0  # a weekend; chosen
+_REMEMBERED_S = 30 * 86400.0  # that a Transaction UID is known after its report; chosen
+_FORGET_EVERY_S = 86400.0
+_ANSWER_TIMEOUT_S = 30.0  # for the answer to a report; chosen
+_CONNECT_TIMEOUT_S = 10.0  # chosen
+_LONGEST_PAUSE_S = 60.0  # of the loop: the clock may be set
+_RETRY_AFTER_S = 1.0  # a turn that failed
+_POLL_S = 0.05  # how soon the end of an association is noticed
+
+
+class Status(IntEnum):
+    """What an N-ACTION is answered with (PS3.7 section 10.1.4.1.10 and annex C)."""
+
+    SUCCESS = 0x0000
+    PROCESSING_FAILURE = 0x0110
+    NO_SUCH_SOP_INSTANCE = 0x0112
+    INVALID_ARGUMENT_VALUE = 0x0115
+    NO_SUCH_SOP_CLASS = 0x0118
+    MISSING_ATTRIBUTE = 0x0120
+    NO_SUCH_ACTION = 0x0123
+    RESOURCE_LIMITATION = 0x0213
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A status and the Error Comment (0000,0902) that goes with it, LO of at most 64 characters; "": none."""
+
+    status: Status
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """An association with an accepted presentation context for storage commitment."""
+
+    association: Association
+    context_id: int
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """An N-ACTION-RQ, and the association by which it came."""
+
+    sop_class: str
+    sop_instance: str
+    action_type: int
+    information: bytes
+    peer: str
+    channel: Channel
+
+
+class _UnreachableError(DeliveryError):
+    """There is no association with a peer, for none of its reports."""
+
+
+class StorageCommitment:
+    """Takes requests, and hands the reports over in a thread of its own.
+
+    Parameters
+    ----------
+    settings, peers
+        Our AE title; who is reached where. Nothing that comes over the network names an address.
+    register
+        What is held.
+    reader
+        Reads it again.
+    commitments
+        What is owed.
+    """
+
+    def __init__(
+        self,
+        settings: AssociationSettings,
+        peers: Sequence[PeerSettings],
+        register: Register,
+        reader: SpoolReader,
+        commitments: Commitments,
+    ) -> None:
+        self._ae_title = settings.ae_title
+        self._addresses = {one.ae_title: (one.host, one.port) for one in reversed(peers) if one.host}
+        self._register, self._reader, self._commitments = register, reader, commitments
+        self._asked_over: dict[int, Channel] = {}  # by the id of the request
+        self._here = threading.local()
+        self._answered: dict[int, float] = {}  # by the same: when its report is due, though the row says later
+        self._message_ids = itertools.cycle(range(1, 1 << 16))
+        self._turn = threading.Lock()
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="storage-commitment")
+
+    # ---------------------------------------------------------------- requests
+
+    def take(self, action: Action, *, now: float) -> Reply:
+        """Owe the report on a request, durably, and return the answer; `now` in seconds since 1970."""
+        reply = self._take(action, now)
+        if reply.status != Status.SUCCESS:
+            eventlog.record(
+                Event.COMMITMENT_REFUSED, logging.WARNING, peer=_shown(action.peer), reason=f"'{reply.comment}'"
+            )
+        return reply
+
+    def _take(self, action: Action, now: float) -> Reply:
+        if action.sop_class != STORAGE_COMMITMENT:
+            return Reply(Status.NO_SUCH_SOP_CLASS, "Only storage commitment has actions here")
+        if action.sop_instance != SOP_INSTANCE:
+            return Reply(Status.NO_SUCH_SOP_INSTANCE, "Not the well-known SOP Instance")
+        if action.action_type != _REQUEST:
+            return Reply(Status.NO_SUCH_ACTION, "Only Action Type 1 is known")
+        if len(action.information) > _LARGEST_REQUEST:
+            return Reply(Status.RESOURCE_LIMITATION, "The request is too large")
+        implicit = action.channel.transfer_syntax == ImplicitVRLittleEndian
+        try:
+            request = read_request(action.information, implicit=implicit, most=_MOST_REFERENCES)
+        except MissingError as error:
+            return Reply(Status.MISSING_ATTRIBUTE, str(error)[:64])
+        except TooManyError as error:
+            return Reply(Status.RESOURCE_LIMITATION, str(error)[:64])
+        except HeaderError as error:
+            return Reply(Status.INVALID_ARGUMENT_VALUE, str(error)[:64])
+        try:
+            owing, id_ = self._commitments.owe(request, action.peer, now=now, next_try_s=now + _FIRST_WAIT_S)
+        except Exception as error:  # of the database; pynetdicom would log its text
+            return Reply(Status.PROCESSING_FAILURE, f"The request could not be kept ({type(error).__name__})"[:64])
+        match owing:
+            case Owing.IN_USE:
+                # Failure Reason 0x0131 would be told in a second report under this UID, which the peer could not tell
+                # from the first; a UID may not be used for another transaction (PS3.4 section J.3.3.1.2).
+                return Reply(Status.INVALID_ARGUMENT_VALUE, "The Transaction UID is in use for another request")
+            case Owing.TOO_MANY:
+                return Reply(Status.RESOURCE_LIMITATION, "Too many reports are owed")
+            case Owing.NEW:
+                eventlog.record(
+                    Event.COMMITMENT_ASKED, peer=_shown(action.peer), request=id_, instances=len(request.references)
+                )
+            case Owing.KNOWN:
+                pass
+        self._asked_over[id_] = action.channel
+        self._here.taken = id_
+        return Reply(Status.SUCCESS)
+
+    def answered(self, *, now: float) -> None:
+        """Note that the answer to the request goes out that this thread has just taken: the report may follow."""
+        id_ = self._here.__dict__.pop("taken", None)
+        if id_ is not None:
+            self._answered[id_] = now + _GRACE_S
+            self._wake.set()
+
+    # ---------------------------------------------------------------- reports
+
+    def start(self) -> None:
+        """Begin to hand over what is owed."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Hand nothing over any more; what is owed then is taken up at the next start."""
+        self._closing.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=2 * _CONNECT_TIMEOUT_S)
+
+    def run_once(self, *, now: float) -> int:
+        """Hand over what is due, and return how many reports were taken; `now` in seconds since 1970."""
+        with self._turn:
+            return self._run_once(now)
+
+    def _run_once(self, now: float) -> int:
+        soon = [id_ for id_, due_s in list(self._answered.items()) if due_s <= now]
+        by_peer: dict[str, list[OwedReport]] = {}
+        for one in self._commitments.due(now=now, besides=soon):
+            by_peer.setdefault(one.peer, []).append(one)
+        for id_ in soon:
+            del self._answered[id_]
+        taken = sum(self._report_to(peer, owed, now) for peer, owed in by_peer.items())
+        for id_, channel in list(self._asked_over.items()):
+            if not channel.association.is_established:
+                self._asked_over.pop(id_, None)
+        return taken
+
+    def _run(self) -> None:
+        forget_at = time.monotonic()
+        while not self._closing.is_set():
+            if time.monotonic() >= forget_at:
+                forget_at += _FORGET_EVERY_S
+                self._attempt(lambda: self._commitments.forget(settled_before_s=time.time() - _REMEMBERED_S))
+            self._wake.clear()
+            if not (self._attempt(lambda: self.run_once(now=time.time())) and self._attempt(self._pause)):
+                self._closing.wait(_RETRY_AFTER_S)
+
+    def _pause(self) -> None:
+        due_s = [*self._answered.values(), self._commitments.next_due_s() or math.inf]
+        self._wake.wait(min(max(min(due_s) - time.time(), 0.0), _LONGEST_PAUSE_S))
+
+    def _attempt(self, step: Callable[[], object]) -> bool:
+        try:
+            step()
+        except Exception as error:  # the ledger's: what is owed stays owed
+            eventlog.record(Event.LOOP_FAILED, logging.ERROR, loop="storage-commitment", error=type(error).__name__)
+            return False
+        return True
+
+    def _report_to(self, peer: str, owed: Sequence[OwedReport], now: float) -> int:
+        """Hand reports over to one peer, and return how many it took."""
+        taken = 0
+        unreachable: _UnreachableError | None = None
+        for one in owed:
+            try:
+                if unreachable and self._where_asked(one) is None:  # tried once a turn
+                    raise unreachable
+                self._report(one, now)
+                taken += 1
+            except Exception as error:  # none may hold up the others; what the ledger refuses, `_postpone` raises again
+                unreachable = error if isinstance(error, _UnreachableError) else unreachable
+                self._postpone(one, shown(error), now)
+        return taken
+
+    def _report(self, owed: OwedReport, now: float) -> None:
+        """Look at the instances now, tell the peer, and note its answer; DeliveryError if there is none.
+
+        A refusal is noted as well, and is no reason to try again: the peer has been told, and would refuse the same
+        report tomorrow.
+        """
+        request = self._commitments.request(owed.id)
+        reasons = [self.reason_against(one) for one in request.references]  # before there is a peer that waits
+        status = self._tell(owed, *report_of(request, reasons))
+        self._commitments.settle(owed.id, CommitmentState.REPORTED, f"0x{status:04X}", now=now)
+        eventlog.record(
+            Event.COMMITMENT_REPORTED, logging.INFO if status == 0 else logging.WARNING, peer=_shown(owed.peer),
+            request=owed.id, instances=len(reasons), failed=sum(one is not None for one in reasons),
+            status=f"0x{status:04X}",
+        )  # fmt: skip
+
+    def _tell(self, owed: OwedReport, event_type: int, report: Dataset) -> int:
+        """Return the peer's answer to a report, told where it was asked for, else over an association of ours."""
+        channel = self._where_asked(owed)
+        if channel is not None:
+            del self._asked_over[owed.id]
+            with contextlib.suppress(DeliveryError):
+                return self._told(channel, event_type, report)
+        with self._associated(owed.peer) as channel:
+            return self._told(channel, event_type, report)
+
+    def _where_asked(self, owed: OwedReport) -> Channel | None:
+        """Return the association on which a report was asked for, if it is still there."""
+        channel = self._asked_over.get(owed.id)
+        return channel if channel is not None and channel.association.is_established else None
+
+    def reason_against(self, reference: Reference) -> FailureReason | None:
+        """Return why we do not commit to an instance; None if its bytes on disk are what was received."""
+        if self._closing.is_set():
+            raise DeliveryError("the node stops")
+        versions = self._register.versions(reference.sop_instance)
+        if not versions:
+            known = reference.sop_class in STORAGE_CLASSES
+            return FailureReason.NO_SUCH_OBJECT_INSTANCE if known else FailureReason.SOP_CLASS_NOT_SUPPORTED
+        if len(versions) > 1:
+            # Several contents: which of them the peer means, its reference does not say, and which of them counts is
+            # an operator's to decide. A peer that is told so keeps its own.
+            return FailureReason.PROCESSING_FAILURE
+        try:
+            header, _ = self._reader.read_record(versions[0].place, from_disk=True)
+        except SpoolError:
+            eventlog.record(Event.RECORD_DAMAGED, logging.ERROR, segment=versions[0].place.segment)
+            return FailureReason.PROCESSING_FAILURE
+        if header.origin.sop_instance != reference.sop_instance:
+            return FailureReason.PROCESSING_FAILURE
+        if header.origin.sop_class != reference.sop_class:
+            return FailureReason.CLASS_INSTANCE_CONFLICT
+        return None
+
+    def _told(self, channel: Channel, event_type: int, report: Dataset) -> int:
+        """Send an N-EVENT-REPORT-RQ and return the status of the answer; DeliveryError if none comes.
+
+        Not by `send_n_event_report`: that pauses the reader of pynetdicom until the answer comes. On an association
+        that goes on, it takes the next C-STORE-RQ for the answer and aborts, and a release waits for its time-out.
+        """
+        encoded = encode(report, channel.transfer_syntax == ImplicitVRLittleEndian, True)
+        if encoded is None:
+            raise DeliveryError("the report cannot be encoded")
+        message: Any = N_EVENT_REPORT()
+        message.MessageID = next(self._message_ids)
+        message.AffectedSOPClassUID, message.AffectedSOPInstanceUID = STORAGE_COMMITMENT, SOP_INSTANCE
+        message.EventTypeID, message.EventInformation = event_type, io.BytesIO(encoded)
+        answers: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+        def heard(event: evt.Event) -> None:
+            command = event.message.command_set
+            if command.CommandField == _N_EVENT_REPORT_RSP and command.MessageIDBeingRespondedTo == message.MessageID:
+                answers.put(int(command.Status))
+
+        association = channel.association
+        association.bind(evt.EVT_DIMSE_RECV, heard)
+        try:
+            association.dimse.send_msg(message, channel.context_id)
+            deadline = time.monotonic() + _ANSWER_TIMEOUT_S
+            while association.is_established and time.monotonic() < deadline and not self._closing.is_set():
+                with contextlib.suppress(queue.Empty):
+                    return answers.get(timeout=_POLL_S)
+            with contextlib.suppress(queue.Empty):
+                return answers.get_nowait()
+        finally:
+            association.unbind(evt.EVT_DIMSE_RECV, heard)
+        raise DeliveryError("the peer did not answer the report")
+
+    def _postpone(self, owed: OwedReport, reason: str, now: float) -> None:
+        if self._closing.is_set():  # no fault of the peer
+            return
+        peer, attempt = _shown(owed.peer), owed.attempts + 1
+        if now - owed.requested_s >= _GIVE_UP_AFTER_S:
+            self._commitments.settle(owed.id, CommitmentState.ABANDONED, reason, now=now)
+            eventlog.record(
+                Event.COMMITMENT_ABANDONED, logging.ERROR, peer=peer, request=owed.id, attempts=attempt,
+                reason=f"'{reason}'",
+            )  # fmt: skip
+            return
+        wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(owed.attempts, 16))
+        self._commitments.postpone(owed.id, reason, next_try_s=now + wait_s)
+        eventlog.record(
+            Event.COMMITMENT_POSTPONED, logging.WARNING, peer=peer, request=owed.id, attempt=attempt,
+            reason=f"'{reason}'",
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _associated(self, peer: str) -> Iterator[Channel]:
+        """Hold an association to a peer, as SCP (PS3.4 section J.3.3.1.3, PS3.7 section D.3.3.4)."""
+        if self._closing.is_set():
+            raise DeliveryError("the node stops")
+        if peer not in self._addresses:
+            raise _UnreachableError("the settings have no address of the peer")
+        host, port = self._addresses[peer]
+        ae = AE(self._ae_title)
+        ae.implementation_class_uid, ae.implementation_version_name = (
+            IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME,
+        )  # fmt: skip
+        ae.connection_timeout = ae.acse_timeout = _CONNECT_TIMEOUT_S
+        ae.network_timeout = ae.dimse_timeout = _ANSWER_TIMEOUT_S
+        context = build_context(STORAGE_COMMITMENT, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+        try:
+            association = ae.associate(
+                host, port, contexts=[context], ae_title=peer, evt_handlers=[NO_DELAY],
+                ext_neg=[build_role(STORAGE_COMMITMENT, scp_role=True)],
+            )  # fmt: skip
+        except OSError as error:
+            raise _UnreachableError("the host of the peer is not known") from error
+        if not association.is_established:
+            raise _UnreachableError("association rejected" if association.is_rejected else "no association")
+        try:
+            accepted = association.accepted_contexts
+            if not accepted:
+                raise DeliveryError("the peer does not take reports on storage commitment")
+            yield Channel(association, accepted[0].context_id or 0, str(accepted[0].transfer_syntax[0]))
+        finally:
+            association.release()
+
+
+def one_message_at_a_time(association: Association) -> None:
+    """Let several threads send over an association: a message's fragments stand together (PS3.8 annex E)."""
+    dimse: Any = association.dimse
+    lock, send = threading.Lock(), dimse.send_msg
+
+    def send_whole(message: Any, context_id: int) -> None:
+        with lock:
+            send(message, context_id)
+
+    dimse.send_msg = send_whole
+
+
+def _shown(title: str) -> str:
+    """Return an AE title from the wire as the log may show it."""
+    return "".join(one if one.isascii() and (one.isalnum() or one in "_-.") else "?" for one in title)

@@ -1,0 +1,174 @@
+"""The receiver: who comes through the gate is admitted or not, and served in one of two lanes."""
+
+import contextlib
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from node import eventlog
+from node.association import conformance
+from node.association.admission import Admission, Caller, Rejection
+from node.association.careful import CarefulLane
+from node.association.commitment import StorageCommitment
+from node.association.gate import Connection, Gate
+from node.association.intake import Intake
+from node.association.lane import Lane, Parties
+from node.association.negotiation import AssociateRequest, rejected
+from node.association.register import Register
+from node.association.tls import ServerTls
+from node.association.wire import ConnectionEndedError, Wire, a_abort
+from node.dicom.identifiers import shown_title
+from node.errors import HeaderError
+from node.eventlog import Event
+from node.ledger import Commitments, Ledger
+from node.settings import Settings
+from node.spool import Spool, SpoolReader
+
+_DRAIN_POLL_S = 0.05
+_LINGER_S = 1.0  # that a peer gets to read our last word; chosen
+_INVALID_PARAMETER = 6  # PS3.8 table 9-26
+
+
+class Receiver:
+    """Answers C-ECHO, C-STORE and storage commitment from `start` to `stop`.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of which it uses `association`, `tls` and `peer`.
+    spool, ledger
+        Where instances go. The spool must not have been replayed: that is done here.
+    """
+
+    def __init__(self, settings: Settings, spool: Spool, ledger: Ledger) -> None:
+        self._settings = settings.association
+        self._spool = spool
+        self.register = Register(spool, ledger)
+        self._intake = Intake(settings.association, spool, self.register)
+        self._admission = Admission(settings.association, settings.peer)
+        self._gate = Gate(
+            settings.association, ServerTls.of(settings.tls), self._admission.address_allowed, self._serve
+        )
+        self.commitment = StorageCommitment(
+            settings.association, settings.peer, self.register, SpoolReader(spool.root), Commitments(ledger.database)
+        )
+        self._careful = CarefulLane(settings.association, self._intake, self.commitment)
+        self._serving: dict[int, Callable[[], None]] = {}  # by thread: what ends it
+        self._lock = threading.Lock()
+
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on; of interest where the settings say 0."""
+        return self._gate.port
+
+    def start(self) -> None:
+        """Take up what was received before, then begin to answer; OSError if the port cannot be had."""
+        entered = self.register.replay(now=time.time())
+        if entered:
+            eventlog.record(Event.SPOOL_REPLAYED, instances=entered)
+        self._spool.start()
+        self.register.start()
+        self._gate.start()
+        self.commitment.start()
+
+    def stop(self, *, drain_s: float) -> None:
+        """Take no more associations, let the running ones end by themselves for `drain_s`, then abort them."""
+        self._gate.stop()
+        deadline = time.monotonic() + drain_s
+        while self._serving and time.monotonic() < deadline:
+            time.sleep(_DRAIN_POLL_S)
+        with self._lock:
+            ends = list(self._serving.values())
+        for end in ends:
+            end()
+        deadline = time.monotonic() + 2 * _LINGER_S
+        while self._serving and time.monotonic() < deadline:
+            time.sleep(_DRAIN_POLL_S)
+        self.commitment.stop()
+        self.register.close()
+        self._spool.close()
+
+    # ---------------------------------------------------------------- one connection, in a thread of its own
+
+    def _serve(self, connection: Connection) -> None:
+        with connection.socket:
+            try:
+                self._admit(connection)
+            except HeaderError:
+                eventlog.record(Event.ASSOCIATION_REFUSED, logging.WARNING, reason="'request cannot be read'")
+                self._last_word(connection, a_abort(_INVALID_PARAMETER))
+            _linger(connection.socket)
+
+    def _admit(self, connection: Connection) -> None:
+        request = AssociateRequest(connection.request)
+        peer = shown_title(request.calling_ae)
+        admitted = self._admission.admit(
+            Caller(request.called_ae, request.calling_ae, connection.address, connection.tls_subject)
+        )
+        if isinstance(admitted, Rejection):
+            eventlog.record(Event.ASSOCIATION_REFUSED, logging.WARNING, reason=f"'{admitted.why}'", peer=peer)
+            self._last_word(connection, rejected(admitted))
+            return
+        with admitted:
+            if request.proposed & conformance.CAREFUL_CLASSES or not request.proposed & conformance.BULK_CLASSES:
+                eventlog.record(Event.ASSOCIATION_BEGAN, logging.DEBUG, peer=peer, lane="careful")
+                with self._counted(lambda: self._careful.abort(connection.socket)):
+                    self._careful.serve(connection)
+            else:
+                self._bulk(connection, request, peer)
+
+    def _bulk(self, connection: Connection, request: AssociateRequest, peer: str) -> None:
+        settings = self._settings
+        began = time.monotonic()
+        connection.socket.recv(len(connection.request))  # only looked at until now
+        wire = Wire(
+            connection.socket,
+            largest_pdu=settings.max_pdu_bytes,
+            idle_s=settings.idle_timeout_s,
+            slowest=settings.slowest_bytes_per_s,
+        )
+        contexts, answer = request.accept(
+            conformance.bulk_contexts(),
+            largest_pdu=settings.max_pdu_bytes,
+            answer_identity=settings.user_identity == "accept",
+        )
+        parties = Parties(request.calling_ae, request.called_ae, connection.address)
+        lane = Lane(wire, contexts, self._intake, parties, largest_pdu=settings.max_pdu_bytes)
+        with self._counted(wire.stop), contextlib.suppress(ConnectionEndedError):
+            wire.send(answer)
+            lane.serve()
+        tally = lane.tally
+        eventlog.record(
+            Event.ASSOCIATION_ENDED, peer=peer, instances=tally.instances, refused=tally.refused, bytes=tally.octets,
+            seconds=round(time.monotonic() - began, 2), ended=f"'{tally.ended}'",
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _counted(self, end: Callable[[], None]) -> Iterator[None]:
+        here = threading.get_ident()
+        with self._lock:
+            self._serving[here] = end
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._serving[here]
+
+    def _last_word(self, connection: Connection, pdu: bytes) -> None:
+        with contextlib.suppress(OSError):
+            connection.socket.settimeout(_LINGER_S)
+            connection.socket.recv(len(connection.request))  # what is unread would turn our close into a reset
+            connection.socket.sendall(pdu)
+
+
+def _linger(connected: socket.socket) -> None:
+    """Let the peer read our last word: closing with something unread would discard it at the peer."""
+    with contextlib.suppress(OSError):
+        connected.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + _LINGER_S
+        while (left := deadline - time.monotonic()) > 0:
+            connected.settimeout(left)
+            if not connected.recv(1 << 16):
+                break

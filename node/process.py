@@ -1,0 +1,173 @@
+"""What a process of the node does about itself: it says that it is up, ends when it is told to, holds its lock.
+
+A served node is a supervisor (`daemon.py`) and its children. Between the two are two pipes and nothing else:
+
+- the child's standard output carries one line of JSON, when it is up: `{"up": true, "port": 11112}`;
+- its standard input carries nothing; its end says that the supervisor is gone, and the child goes at once.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn, Protocol, TextIO
+
+from node import eventlog
+from node.errors import LedgerError, SettingsError
+from node.eventlog import Event
+from node.settings import Settings
+
+# In the data folder:
+DATABASE, SPOOL, RESULTS = "node.db", "spool", "results"
+WORKER_LOCK, RECEIVER_LOCK = "node.lock", "receiver.lock"  # each held for the life of its process
+_LOCK_PATIENCE_S, _LOCK_PAUSE_S = 3.0, 0.1
+_OOM_SCORE = Path("/proc/self/oom_score_adj")  # proc(5): -1000 .. 1000; raising it needs no privilege
+
+# pydicom looks for each of these when it is imported, and does well without. They cost 34 MB (63 -> 29, pydicom 3.0.2
+# on 2026-11-26), and what peers can reach must not be able to decode pixels at all.
+_PIXEL_DECODERS = ("gdcm", "numpy", "pylibjpeg", "openjpeg", "jpeg_ls", "libjpeg", "rle", "PIL")
+
+
+class Service(Protocol):
+    """What a process of the node runs."""
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port it listens on, if it does."""
+
+    def start(self) -> None:
+        """Begin; returns when it is up."""
+
+    def stop(self) -> None:
+        """End in order."""
+
+
+class Tether:
+    """A child's two pipes to its supervisor; made first thing in a child, before it imports what is slow.
+
+    From then on this process ends the moment its supervisor does. What counts is on disk, so that is no worse than a
+    power cut; and a new supervisor finds locks and port free.
+    """
+
+    def __init__(self) -> None:
+        self._to_supervisor = os.dup(1)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)  # what libraries print may quote data sets, and is not for the supervisor
+        os.close(nowhere)
+        threading.Thread(target=self._watch, daemon=True, name="tether").start()
+
+    def say_up(self, port: int | None) -> None:
+        """Tell the supervisor that we are up; once."""
+        os.write(self._to_supervisor, json.dumps({"up": True, "port": port}).encode() + b"\n")
+        os.close(self._to_supervisor)
+
+    @staticmethod
+    def _watch() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+
+def run(make: Callable[[], Service], *, tether: Tether | None, started: Callable[[int | None], None]) -> NoReturn:
+    """Run a service in the foreground until SIGTERM or SIGINT, then end the process.
+
+    Parameters
+    ----------
+    make : callable
+        Gives the service; called when signals are already attended to.
+    tether : Tether or None
+        To the supervisor, if there is one: then it is the supervisor that tells the world when the node is up, and
+        when it stops.
+    started : callable
+        Called with the port when the service is up, if there is no supervisor.
+    """
+    asked_to_stop: queue.SimpleQueue[int] = queue.SimpleQueue()  # its `put` may interrupt anything, itself included
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda signum, _frame: asked_to_stop.put(signum))
+    service = make()
+    service.start()
+    if tether is not None:
+        tether.say_up(service.port)
+    else:
+        eventlog.record(Event.NODE_STARTED, port=service.port)
+        started(service.port)
+    asked_to_stop.get()
+    if tether is None:
+        eventlog.record(Event.NODE_STOPPING)
+    service.stop()
+    if tether is None:
+        eventlog.record(Event.NODE_STOPPED)
+    logging.shutdown()
+    os._exit(0)  # a returned job may still compute in its thread: it must neither record anything nor hold us up
+
+
+def offer_to_oom_killer(score: int) -> None:
+    """Have the kernel take this process rather than the receiver, whose score stays, when memory runs out."""
+    with contextlib.suppress(OSError, ValueError):
+        if int(_OOM_SCORE.read_text()) < score:
+            _OOM_SCORE.write_text(str(score))
+
+
+def leave_out_pixel_decoders() -> None:
+    """Make the packages that decode pixels unimportable in this process; before pydicom is imported."""
+    for name in _PIXEL_DECODERS:
+        sys.modules[name] = None  # type: ignore[assignment]  # the import system's own word for "there is none"
+
+
+def open_data_dir(settings: Settings) -> Path:
+    """Return the data folder, made if missing and readable by its owner alone, and take the alias key from it.
+
+    Raises
+    ------
+    SettingsError
+        If it cannot be made or written.
+    """
+    data_dir = settings.node.data_dir.resolve()
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        eventlog.use_alias_key(data_dir / "alias.key")
+    except OSError as error:
+        raise SettingsError(f"[node] data_dir: {data_dir} cannot be used ({error.strerror})") from error
+    return data_dir
+
+
+def hold(lock_file: Path) -> TextIO:
+    """Return the open file with the lock on it, which lasts until it is closed or the process ends.
+
+    Waits a little: somebody who only looks holds it for an instant, a killed process for some milliseconds.
+
+    Raises
+    ------
+    LedgerError
+        If another process holds the lock.
+    """
+    opened = lock_file.open("w")
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return opened
+        if time.monotonic() > deadline:
+            opened.close()
+            raise LedgerError(f"another process works in {lock_file.parent}: stop it first")
+        time.sleep(_LOCK_PAUSE_S)
+
+
+def is_held(lock_file: Path) -> bool:
+    """Return whether a process holds the lock now."""
+    if not lock_file.exists():
+        return False
+    with lock_file.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

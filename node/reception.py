@@ -1,0 +1,58 @@
+"""The composition root of the receiving process: spool, ledger and the receiver that peers call; nothing else.
+
+It imports neither queue, analysis nor report, and no pixel decoder (`process.leave_out_pixel_decoders` comes first):
+it is the process that must stay up while the others come and go.
+"""
+
+import time
+
+from node import process
+from node.association import Receiver
+from node.errors import SettingsError
+from node.ledger import Ledger, open_database
+from node.settings import Settings
+from node.spool import Spool
+
+
+class Reception:
+    """The receiver, connected.
+
+    Raises
+    ------
+    SettingsError
+        If the data folder cannot be used.
+    LedgerError
+        If another process receives into the data folder.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        data_dir = process.open_data_dir(settings)
+        # First: who has it waited for the end of a killed predecessor, which then holds neither spool nor port.
+        self._lock = process.hold(data_dir / process.RECEIVER_LOCK)
+        spool = Spool(
+            data_dir / process.SPOOL,
+            segment_bytes=settings.spool.segment_mb << 20,
+            spare=settings.spool.spare_segments,
+            floor_bytes=settings.spool.free_space_floor_mb << 20,
+            zero_recycled=settings.spool.zero_recycled,
+        )
+        self._ledger = Ledger(open_database(data_dir / process.DATABASE))
+        self._receiver = Receiver(settings, spool, self._ledger)
+
+    def start(self) -> None:
+        """Take up what was received before, then listen; SettingsError if the port cannot be had."""
+        self._ledger.excuse_outage(now=time.time())
+        try:
+            self._receiver.start()
+        except OSError as error:
+            raise SettingsError(f"[association] port: {error.strerror}") from error
+
+    @property
+    def port(self) -> int:
+        """The TCP port peers call."""
+        return self._receiver.port
+
+    def stop(self) -> None:
+        """Take no new associations and let the running ones end for `stop_wait_s`."""
+        self._receiver.stop(drain_s=self._settings.node.stop_wait_s)

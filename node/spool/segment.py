@@ -1,0 +1,162 @@
+"""Segments: append-only files, zero-filled before use, so that syncing a record has no metadata to commit."""
+
+import os
+import secrets
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from node import durable
+from node.spool.record import RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, RecordHeader, SegmentHeader
+
+SUFFIX = ".segment"
+_CHUNK = 1 << 20
+_SYNC_EVERY = 16 << 20  # bytes: a fill that syncs only at its end would hold up everybody else's sync; chosen
+
+
+@dataclass(slots=True)
+class Segment:
+    """An open segment; `end` and `sequence` are of the record to come. One recording at a time writes in it."""
+
+    header: SegmentHeader
+    descriptor: int
+    end: int = SEGMENT_HEADER_BYTES
+    sequence: int = 0
+
+    @property
+    def number(self) -> int:
+        return self.header.number
+
+    @property
+    def room(self) -> int:
+        """Bytes up to the size that the segment was made with."""
+        return self.header.size - self.end
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def path_of(root: Path, number: int) -> Path:
+    """Return the path of a segment; its name is our own counter."""
+    return root / f"{number:08d}{SUFFIX}"
+
+
+def make(root: Path, number: int, size: int, *, zeroed: bool) -> Segment:
+    """Make a segment of `size` bytes, durable with its name, and return it open.
+
+    Zeroed takes its time and is for the background; otherwise the blocks are only reserved, which is quick, takes the
+    space just as surely, and makes each sync a little slower.
+    """
+    target = path_of(root, number)
+    part = target.with_suffix(durable.PART)
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        if zeroed:
+            _zero(descriptor, size, start=0)
+        else:
+            os.posix_fallocate(descriptor, 0, size)
+        header = _begin(descriptor, number, size)
+        part.rename(target)
+        durable.sync_folder(root)
+    except OSError:
+        os.close(descriptor)
+        for name in (part, target):
+            name.unlink(missing_ok=True)
+        raise
+    return Segment(header, descriptor)
+
+
+def recycle(root: Path, number: int, *, zeroed: bool) -> Segment:
+    """Let a segment start afresh under a new generation: what was in it is gone for every reader."""
+    descriptor = os.open(path_of(root, number), os.O_RDWR | os.O_CLOEXEC)
+    try:
+        size = _header_of(descriptor).size
+        os.ftruncate(descriptor, size)  # a record that outgrew the segment
+        if zeroed:
+            _zero(descriptor, size, start=SEGMENT_HEADER_BYTES)  # at a power cut it must not be without a header
+        return Segment(_begin(descriptor, number, size), descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def open_segment(root: Path, number: int) -> Segment | None:
+    """Return a segment of before, opened at its start; None if it has no header, which no finished one lacks."""
+    descriptor = os.open(path_of(root, number), os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return Segment(_header_of(descriptor), descriptor)
+    except ValueError:
+        os.close(descriptor)
+        return None
+
+
+def walk(segment: Segment) -> Iterator[RecordHeader]:
+    """Yield the whole records from the segment's end on, and move its end behind each.
+
+    The first record that does not fit is the end: writing in a segment is serial, and 0x0000 follows the sync.
+    """
+    while True:
+        block = os.pread(segment.descriptor, RECORD_HEADER_BYTES, segment.end)
+        header = RecordHeader.unpack(block, segment.end)
+        if header is None or not _follows(header, segment) or crc_of(segment.descriptor, header) != header.crc:
+            return
+        segment.end, segment.sequence = header.following.end, header.following.sequence
+        yield header
+
+
+def crc_of(descriptor: int, header: RecordHeader) -> int:
+    """Return the CRC-32 of the Part 10 bytes as they are on disk now; short ones cannot match."""
+    crc, position = 0, header.place.offset + RECORD_HEADER_BYTES
+    left = header.length
+    while left:
+        chunk = os.pread(descriptor, min(_CHUNK, left), position)
+        if not chunk:
+            return -1
+        crc = zlib.crc32(chunk, crc)
+        position, left = position + len(chunk), left - len(chunk)
+    return crc
+
+
+def write_all(descriptor: int, pieces: Sequence[bytes | memoryview], position: int) -> int:
+    """Write the pieces one behind the other from `position` on, and return how many bytes that were."""
+    total = sum(map(len, pieces))
+    written = os.pwritev(descriptor, pieces, position)
+    if written < total:  # a signal, or a disk that is full: the next call says which
+        rest = memoryview(b"".join(pieces))
+        while written < total:
+            written += os.pwrite(descriptor, rest[written:], position + written)
+    return total
+
+
+def _follows(header: RecordHeader, segment: Segment) -> bool:
+    return (header.place.segment, header.place.generation, header.sequence) == (
+        segment.number,
+        segment.header.generation,
+        segment.sequence,
+    )
+
+
+def _begin(descriptor: int, number: int, size: int) -> SegmentHeader:
+    header = SegmentHeader(number, secrets.randbits(63), size)  # 63: SQL's integers have a sign
+    write_all(descriptor, [header.pack()], 0)
+    os.fsync(descriptor)
+    return header
+
+
+def _header_of(descriptor: int) -> SegmentHeader:
+    header = SegmentHeader.unpack(os.pread(descriptor, SEGMENT_HEADER_BYTES, 0))
+    if header is None:
+        raise ValueError("no segment header")
+    return header
+
+
+def _zero(descriptor: int, size: int, *, start: int) -> None:
+    zeros = memoryview(bytes(_CHUNK))
+    for count, position in enumerate(range(start, size, _CHUNK), 1):
+        write_all(descriptor, [zeros[: size - position]], position)
+        if count * _CHUNK % _SYNC_EVERY == 0:
+            os.fdatasync(descriptor)

@@ -1,0 +1,70 @@
+"""A receiver on a port of its own, in a temporary folder."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.association import Receiver
+from node.ledger import Ledger, open_database
+from node.settings import Settings
+from node.spool import Spool, SpoolReader
+from tests.peers import until
+
+SETTINGS: dict[str, Any] = {
+    "association": {"bind": "127.0.0.1", "port": 0, "idle_timeout_s": 5.0, "request_timeout_s": 2.0},
+    "peer": [{"ae_title": "*", "addresses": ["127.0.0.1"]}],
+}
+
+
+class Held:
+    """A receiver, and what it holds."""
+
+    def __init__(self, folder: Path, *, spool: dict[str, Any] | None = None, **association: Any) -> None:
+        self.folder, self._stopped = folder, False
+        settings = Settings.checked(SETTINGS | {"association": SETTINGS["association"] | association})
+        self.spool = Spool(folder / "spool", **({"segment_bytes": 1 << 20, "spare": 1} | (spool or {})))
+        self.ledger = Ledger(open_database(folder / "node.db"))
+        self.receiver = Receiver(settings, self.spool, self.ledger)
+        self.receiver.start()
+
+    @property
+    def port(self) -> int:
+        return self.receiver.port
+
+    def files(self, sop_instance: str) -> list[bytes]:
+        """Return the Part 10 bytes of all that is held under a SOP Instance UID."""
+        reader = SpoolReader(self.folder / "spool")
+        return [bytes(reader.read(one.place)) for one in self.receiver.register.versions(sop_instance)]
+
+    def counts(self) -> dict[str, int]:
+        return self.ledger.counts()
+
+    def stop(self, *, drain_s: float = 0.0) -> None:
+        if not self._stopped:
+            self._stopped = True
+            self.receiver.stop(drain_s=drain_s)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Held]]:
+    """Give a function that starts a receiver; the last one is stopped at the end."""
+    started: list[Held] = []
+
+    def start_one(**options: Any) -> Held:
+        started.append(Held(tmp_path, **options))
+        return started[-1]
+
+    yield start_one
+    started[-1].stop()
+
+
+@pytest.fixture
+def held(start: Callable[..., Held]) -> Held:
+    return start()
+
+
+def rows(held: Held, wanted: int) -> None:
+    """Wait until the ledger has so many instances: rows follow the records."""
+    until(lambda: held.counts()["instances"] == wanted, 5.0, what=f"{wanted} rows")
