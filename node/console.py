@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node import eventlog, process
+from node import eventlog, locks, process
 from node.errors import SettingsError
 from node.jobs.pipeline import MEASURE, owe
 from node.jobs.port import QueueView
@@ -53,8 +53,8 @@ class Console:
 
     def processes(self) -> dict[str, bool]:
         """Return which of the node's processes work in the data folder now."""
-        locks = {"receiver": process.RECEIVER_LOCK, "worker": process.WORKER_LOCK}
-        return {name: process.is_held(self._data_dir / lock) for name, lock in locks.items()}
+        files = {"receiver": process.RECEIVER_LOCK, "worker": process.WORKER_LOCK}
+        return {name: locks.is_held(self._data_dir / file) for name, file in files.items()}
 
     def jobs(self, limit: int = 50, *, ids: Sequence[str] | None = None) -> list[JobLine]:
         """Return the jobs made last, newest first; of `ids` alone if given."""

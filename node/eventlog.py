@@ -45,6 +45,7 @@ class Event(StrEnum):
     STUDY_HELD = "A213 study held: its instances contradict one another"
     REGISTER_BEHIND = "A214 rows could not be written; the instances are safe, their rows follow"
     SPOOL_SWEPT = "A220 unfinished files removed from the spool"
+    STUDIES_EXPIRED = "A225 studies dropped after keep_days"
     SPOOL_REPLAYED = "A224 instances entered that the ledger did not know yet"
     RECORD_DAMAGED = "A223 an instance on disk is not what was received"
     SEGMENT_UNREADABLE = "A221 segment without a header left alone"

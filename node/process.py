@@ -7,7 +7,6 @@ A served node is a supervisor (`daemon.py`) and its children. Between the two ar
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -15,20 +14,18 @@ import queue
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, Protocol, TextIO
+from typing import NoReturn, Protocol
 
 from node import eventlog
-from node.errors import LedgerError, SettingsError
+from node.errors import SettingsError
 from node.eventlog import Event
 from node.settings import Settings
 
 # In the data folder:
 DATABASE, SPOOL, RESULTS = "node.db", "spool", "results"
-WORKER_LOCK, RECEIVER_LOCK = "node.lock", "receiver.lock"  # each held for the life of its process
-_LOCK_PATIENCE_S, _LOCK_PAUSE_S = 3.0, 0.1
+WORKER_LOCK, RECEIVER_LOCK = "node.lock", "spool/lock"  # each held for the life of its process
 _OOM_SCORE = Path("/proc/self/oom_score_adj")  # proc(5): -1000 .. 1000; raising it needs no privilege
 
 # pydicom looks for each of these when it is imported, and does well without. They cost 34 MB (63 -> 29, pydicom 3.0.2
@@ -137,37 +134,3 @@ def open_data_dir(settings: Settings) -> Path:
     except OSError as error:
         raise SettingsError(f"[node] data_dir: {data_dir} cannot be used ({error.strerror})") from error
     return data_dir
-
-
-def hold(lock_file: Path) -> TextIO:
-    """Return the open file with the lock on it, which lasts until it is closed or the process ends.
-
-    Waits a little: somebody who only looks holds it for an instant, a killed process for some milliseconds.
-
-    Raises
-    ------
-    LedgerError
-        If another process holds the lock.
-    """
-    opened = lock_file.open("w")
-    deadline = time.monotonic() + _LOCK_PATIENCE_S
-    while True:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return opened
-        if time.monotonic() > deadline:
-            opened.close()
-            raise LedgerError(f"another process works in {lock_file.parent}: stop it first")
-        time.sleep(_LOCK_PAUSE_S)
-
-
-def is_held(lock_file: Path) -> bool:
-    """Return whether a process holds the lock now."""
-    if not lock_file.exists():
-        return False
-    with lock_file.open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

@@ -7,11 +7,14 @@ it is the process that must stay up while the others come and go.
 import time
 
 from node import process
-from node.association import Receiver
+from node.association import Receiver, Retention
 from node.errors import SettingsError
 from node.ledger import Ledger, open_database
+from node.loops import repeat
 from node.settings import Settings
 from node.spool import Spool
+
+_RETAIN_EVERY_S = 600.0  # chosen
 
 
 class Reception:
@@ -28,9 +31,7 @@ class Reception:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         data_dir = process.open_data_dir(settings)
-        # First: who has it waited for the end of a killed predecessor, which then holds neither spool nor port.
-        self._lock = process.hold(data_dir / process.RECEIVER_LOCK)
-        spool = Spool(
+        self._spool = Spool(
             data_dir / process.SPOOL,
             segment_bytes=settings.spool.segment_mb << 20,
             spare=settings.spool.spare_segments,
@@ -38,7 +39,7 @@ class Reception:
             zero_recycled=settings.spool.zero_recycled,
         )
         self._ledger = Ledger(open_database(data_dir / process.DATABASE))
-        self._receiver = Receiver(settings, spool, self._ledger)
+        self._receiver = Receiver(settings, self._spool, self._ledger)
 
     def start(self) -> None:
         """Take up what was received before, then listen; SettingsError if the port cannot be had."""
@@ -47,6 +48,10 @@ class Reception:
             self._receiver.start()
         except OSError as error:
             raise SettingsError(f"[association] port: {error.strerror}") from error
+        retention = Retention(
+            self._spool, self._ledger, self._receiver.register, keep_days=self._settings.spool.keep_days
+        )
+        repeat(lambda: retention.run_once(now=time.time()), _RETAIN_EVERY_S, "retention")
 
     @property
     def port(self) -> int:

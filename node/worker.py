@@ -16,8 +16,9 @@ from node.delivery import Sender
 from node.eventlog import Event
 from node.jobs.pipeline import Pipeline
 from node.jobs.port import JobQueue
-from node.jobs.watch import CancelWatch, Reconciler, repeat
+from node.jobs.watch import CancelWatch, Reconciler
 from node.ledger import Ledger, open_database
+from node.loops import repeat
 from node.ports import Destination
 from node.settings import Settings
 from node.spool import Results, SpoolReader

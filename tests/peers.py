@@ -85,9 +85,12 @@ class Orthanc:
 
 
 class ServedNode:
-    """`paraspinal-node serve` in a process of its own, which can be killed and started again."""
+    """`paraspinal-node serve` in a process of its own, which can be killed and started again.
 
-    def __init__(self, folder: Path, archive_port: int, *, settings: str = "") -> None:
+    `spool` is the table of that name in the settings, `settings` further tables.
+    """
+
+    def __init__(self, folder: Path, archive_port: int, *, spool: str = "segment_mb = 16", settings: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.port = folder, free_port()
         self.config = folder / "node.toml"
@@ -100,7 +103,7 @@ stop_wait_s = 5
 bind = "127.0.0.1"
 port = {self.port}
 [spool]
-segment_mb = 16
+{spool}
 [[peer]]
 ae_title = "*"
 addresses = ["127.0.0.0/8"]

@@ -7,5 +7,6 @@ Knows nothing of: completeness, muscles, reports. It never decodes pixels.
 """
 
 from node.association.receiver import Receiver
+from node.association.retention import Retention
 
-__all__ = ["Receiver"]
+__all__ = ["Receiver", "Retention"]

@@ -2,13 +2,16 @@
 
 import contextlib
 import logging
+import os
 import socket
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import N_ACTION_RSP
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
@@ -22,14 +25,30 @@ from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_N
 from node.eventlog import Event
 from node.settings import AssociationSettings
 
+_META_LENGTH = 140  # where the length of the file meta information is: the value of (0002,0000), PS3.10 section 7.1
+_PIECE = 1 << 18
 _PLENTY = 1 << 20  # associations: admission has counted them before
 
 
 class CarefulLane:
-    """Hands connections to pynetdicom, request unread, and waits for their end."""
+    """Hands connections to pynetdicom, request unread, and waits for their end.
 
-    def __init__(self, settings: AssociationSettings, intake: Intake, commitment: StorageCommitment) -> None:
-        self._intake, self._commitment = intake, commitment
+    Parameters
+    ----------
+    folder : Path
+        For instances while they arrive, because memory may not hold them; emptied whenever nobody is served. It
+        becomes the process's folder for temporary files, which is the only way to tell pynetdicom.
+    """
+
+    def __init__(
+        self, settings: AssociationSettings, intake: Intake, commitment: StorageCommitment, folder: Path
+    ) -> None:
+        self._intake, self._commitment, self._folder = intake, commitment, folder
+        self._lock, self._serving = threading.Lock(), 0
+        folder.mkdir(exist_ok=True, mode=0o700)
+        self._sweep()
+        _config.STORE_RECV_CHUNKED_DATASET = True
+        tempfile.tempdir = str(folder)
         self._here = threading.local()  # the association that this thread has begun
         ae = AE(settings.ae_title)
         ae.supported_contexts = conformance.careful_contexts()
@@ -54,14 +73,27 @@ class CarefulLane:
 
     def serve(self, connection: Connection) -> None:
         """Serve a connection until its association has ended."""
-        RequestHandler(connection.socket, (connection.address, connection.port), self._server)
-        association: Association = self._here.association
-        association.join()
+        with self._lock:
+            self._serving += 1
+        try:
+            RequestHandler(connection.socket, (connection.address, connection.port), self._server)
+            association: Association = self._here.association
+            association.join()
+        finally:
+            with self._lock:
+                self._serving -= 1
+                if not self._serving:
+                    self._sweep()
 
     def abort(self, connected: socket.socket) -> None:
         """End an association, from another thread."""
         with contextlib.suppress(OSError):
             connected.shutdown(socket.SHUT_RDWR)
+
+    def _sweep(self) -> None:
+        """Remove what pynetdicom left of instances that were cut off."""
+        for file in self._folder.iterdir():
+            file.unlink(missing_ok=True)
 
     def _remember(self, event: evt.Event) -> None:
         self._here.association = event.assoc
@@ -91,7 +123,12 @@ class CarefulLane:
             )
         )  # fmt: skip
         try:
-            incoming.add(event.encoded_dataset(include_meta=False))
+            with event.dataset_path.open("rb") as file:
+                file.seek(_META_LENGTH)
+                file.seek(int.from_bytes(file.read(4), "little"), os.SEEK_CUR)
+                while piece := file.read(_PIECE):
+                    incoming.add(piece)
+                    incoming.flush()
             return incoming.finish()
         finally:
             incoming.drop()

@@ -28,6 +28,7 @@ from pynetdicom.dsutils import encode
 from node import eventlog
 from node.association.conformance import STORAGE_CLASSES, STORAGE_COMMITMENT
 from node.association.register import Register
+from node.dicom.identifiers import shown_title
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.dicom.references import FailureReason, MissingError, Reference, TooManyError, read_request, report_of
 from node.dimse import NO_DELAY
@@ -144,7 +145,7 @@ class StorageCommitment:
         reply = self._take(action, now)
         if reply.status != Status.SUCCESS:
             eventlog.record(
-                Event.COMMITMENT_REFUSED, logging.WARNING, peer=_shown(action.peer), reason=f"'{reply.comment}'"
+                Event.COMMITMENT_REFUSED, logging.WARNING, peer=shown_title(action.peer), reason=f"'{reply.comment}'"
             )
         return reply
 
@@ -179,7 +180,10 @@ class StorageCommitment:
                 return Reply(Status.RESOURCE_LIMITATION, "Too many reports are owed")
             case Owing.NEW:
                 eventlog.record(
-                    Event.COMMITMENT_ASKED, peer=_shown(action.peer), request=id_, instances=len(request.references)
+                    Event.COMMITMENT_ASKED,
+                    peer=shown_title(action.peer),
+                    request=id_,
+                    instances=len(request.references),
                 )
             case Owing.KNOWN:
                 pass
@@ -273,7 +277,7 @@ class StorageCommitment:
         status = self._tell(owed, *report_of(request, reasons))
         self._commitments.settle(owed.id, CommitmentState.REPORTED, f"0x{status:04X}", now=now)
         eventlog.record(
-            Event.COMMITMENT_REPORTED, logging.INFO if status == 0 else logging.WARNING, peer=_shown(owed.peer),
+            Event.COMMITMENT_REPORTED, logging.INFO if status == 0 else logging.WARNING, peer=shown_title(owed.peer),
             request=owed.id, instances=len(reasons), failed=sum(one is not None for one in reasons),
             status=f"0x{status:04X}",
         )  # fmt: skip
@@ -353,7 +357,7 @@ class StorageCommitment:
     def _postpone(self, owed: OwedReport, reason: str, now: float) -> None:
         if self._closing.is_set():  # no fault of the peer
             return
-        peer, attempt = _shown(owed.peer), owed.attempts + 1
+        peer, attempt = shown_title(owed.peer), owed.attempts + 1
         if now - owed.requested_s >= _GIVE_UP_AFTER_S:
             self._commitments.settle(owed.id, CommitmentState.ABANDONED, reason, now=now)
             eventlog.record(
@@ -411,8 +415,3 @@ def one_message_at_a_time(association: Association) -> None:
             send(message, context_id)
 
     dimse.send_msg = send_whole
-
-
-def _shown(title: str) -> str:
-    """Return an AE title from the wire as the log may show it."""
-    return "".join(one if one.isascii() and (one.isalnum() or one in "_-.") else "?" for one in title)

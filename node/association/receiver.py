@@ -26,6 +26,7 @@ from node.ledger import Commitments, Ledger
 from node.settings import Settings
 from node.spool import Spool, SpoolReader
 
+_CAREFUL = "careful"  # folder in the spool
 _DRAIN_POLL_S = 0.05
 _LINGER_S = 1.0  # that a peer gets to read our last word; chosen
 _INVALID_PARAMETER = 6  # PS3.8 table 9-26
@@ -54,7 +55,7 @@ class Receiver:
         self.commitment = StorageCommitment(
             settings.association, settings.peer, self.register, SpoolReader(spool.root), Commitments(ledger.database)
         )
-        self._careful = CarefulLane(settings.association, self._intake, self.commitment)
+        self._careful = CarefulLane(settings.association, self._intake, self.commitment, spool.root / _CAREFUL)
         self._serving: dict[int, Callable[[], None]] = {}  # by thread: what ends it
         self._lock = threading.Lock()
 

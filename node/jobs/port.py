@@ -9,24 +9,20 @@ What it holds callers to (each rule was paid for in torture tests of the design)
 - every job has a priority: without one it would go before all others.
 """
 
-import contextlib
-import fcntl
 import functools
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions
 
+from node import locks
 from node.errors import LedgerError
 from node.records import JobState
 
 PIPELINE_VERSION = "pipeline-1"
 ROUTINE = 10  # 1 goes first
-
-_LOCK_TRIES, _LOCK_PAUSE_S = 10, 0.1
 
 _STATES = {
     "ENQUEUED": JobState.QUEUED,
@@ -60,7 +56,7 @@ class JobQueue:
     def __init__(self, database: sa.Engine, *, executor_id: str, lock_file: Path) -> None:
         self._database, self._executor_id = database, executor_id
         self.running: set[str] = set()  # ids of the workflows that a thread of this process is in
-        self._lock = _locked(lock_file)
+        self._lock = locks.hold(lock_file)
         DBOS(
             config={
                 "name": "paraspinal-node",
@@ -217,17 +213,6 @@ class QueueView:
 
     def _has_tables(self) -> bool:
         return sa.inspect(self._database).has_table("workflow_status")
-
-
-def _locked(file: Path) -> TextIO:
-    """Return the open file with the lock on it; somebody who only looks holds it for an instant."""
-    opened = file.open("w")
-    for _ in range(_LOCK_TRIES):
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return opened
-        time.sleep(_LOCK_PAUSE_S)
-    raise LedgerError(f"another process works in {file.parent}: stop it first")
 
 
 def _options(workflow: str, queue: str, workflow_id: str, delay_s: float) -> EnqueueOptions:

@@ -1,11 +1,10 @@
 """Two watches over the queue: workflows that no thread runs, and steps whose job was cancelled.
 
-Each has one `run_once()`; `repeat` gives it a thread of its own, so that a busy pool cannot silence it.
+Each has one `run_once()`, for a thread of its own (`loops`), so that a busy pool cannot silence it.
 """
 
 import logging
 import threading
-from collections.abc import Callable
 
 from node import eventlog
 from node.eventlog import Event
@@ -53,17 +52,3 @@ class CancelWatch:
         if waiting:
             for workflow_id in self._queue.cancelled_among(waiting):
                 waiting[workflow_id].set()
-
-
-def repeat(run_once: Callable[[], None], every_s: float, name: str) -> None:
-    """Call `run_once` for the life of the process, in a thread of its own; a failure is logged, not fatal."""
-
-    def loop() -> None:
-        pause = threading.Event()
-        while not pause.wait(every_s):
-            try:
-                run_once()
-            except Exception as error:  # the database may be away for a while; the next turn tries again
-                eventlog.record(Event.LOOP_FAILED, logging.ERROR, loop=name, error=type(error).__name__)
-
-    threading.Thread(target=loop, daemon=True, name=name).start()

@@ -28,4 +28,11 @@ def open_database(file: Path) -> sa.Engine:
         for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
+    @sa.event.listens_for(database, "handle_error")
+    def _part_with_read_only(context: Any) -> None:
+        # A file that cannot be opened for writing at the moment - EIO, no descriptors left - SQLite opens for reading,
+        # and says so only when something is written. The pool would give that connection out again and again.
+        if getattr(context.original_exception, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY:
+            context.is_disconnect = True
+
     return database

@@ -496,7 +496,7 @@ class Ledger:
                 sa.func.count(instance.c.sop_instance).label("instances"),
                 sa.func.count(sa.distinct(instance.c.series)).label("series"),
             )
-            .join(instance, instance.c.study == study.c.uid)
+            .outerjoin(instance, instance.c.study == study.c.uid)
             .group_by(study.c.uid)
             .order_by(study.c.last_seen_s.desc())
             .limit(limit)

@@ -48,6 +48,9 @@ class SpoolReader:
         try:
             if from_disk:
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            segment = SegmentHeader.unpack(os.pread(descriptor, SEGMENT_HEADER_BYTES, 0))
+            if segment is None or segment.generation != place.generation:
+                raise SpoolError("a segment has been used again for other instances than the ledger knows")
             header = RecordHeader.unpack(os.pread(descriptor, RECORD_HEADER_BYTES, place.offset), place.offset)
             if header is None or header.place != place:
                 raise SpoolError("a record that the ledger knows is damaged: its header does not fit")

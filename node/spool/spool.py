@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import threading
 import time
@@ -10,8 +9,8 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from node import durable, eventlog
-from node.errors import LedgerError, SpoolError, SpoolFullError
+from node import durable, eventlog, locks
+from node.errors import SpoolError, SpoolFullError
 from node.eventlog import Event
 from node.records import Origin, Place, SegmentEnd
 from node.spool import segment as segments
@@ -68,7 +67,7 @@ class Spool:
         self.root = root
         self._segment_bytes, self._spare, self._floor_bytes = aligned(segment_bytes), spare, floor_bytes
         self._zero_recycled = zero_recycled
-        self._lock_file = _locked(root)
+        self._held = locks.hold(root / "lock")
         self._lock = threading.Lock()
         self._free: list[Segment] = []  # no record in them
         self._parked: list[Segment] = []  # room left, nobody writes
@@ -124,7 +123,7 @@ class Spool:
             self._filler.join()
         for segment in (*self._free, *self._parked):
             segment.close()
-        os.close(self._lock_file)
+        self._held.close()
 
     # ---------------------------------------------------------------- recording
 
@@ -372,13 +371,3 @@ def _as_spool_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise _spool_error(error) from error
-
-
-def _locked(root: Path) -> int:
-    descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise LedgerError(f"another process receives into {root}: stop it first") from error
-    return descriptor

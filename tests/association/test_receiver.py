@@ -284,7 +284,7 @@ def test_no_patient_is_named_in_the_log(held: Held, caplog: pytest.LogCaptureFix
 def test_what_was_acknowledged_before_a_crash_is_known_after_it(start: Callable[..., Held]) -> None:
     crashed = start()
     send(crashed, mr("2.25.1"))
-    os.close(crashed.spool._lock_file)  # as the kernel does for a process that was killed
+    crashed.spool._held.close()  # as the kernel does for a process that was killed
 
     again = start()
 
@@ -347,3 +347,13 @@ def test_real_vendor_instances_are_held_byte_for_byte(held: Held, careful: bool)
         assert [data_set_bytes(one) for one in held.files(str(header.SOPInstanceUID))] == [
             data_set_bytes(path.read_bytes())
         ]
+
+
+def test_a_large_instance_of_the_careful_lane_leaves_nothing_but_itself(held: Held) -> None:
+    large = mr(Rows=1024, Columns=1024, PixelData=os.urandom(2 << 20))
+    association = associate(held, large, careful=True)
+    assert association.send_c_store(large).Status == 0x0000
+    association.abort()
+
+    assert [data_set_bytes(one) for one in held.files("2.25.1")] == [data_set_bytes(part10(large))]
+    until(lambda: not list((held.folder / "spool" / "careful").iterdir()), 5.0, what="the folder to be empty")

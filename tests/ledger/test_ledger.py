@@ -343,9 +343,10 @@ def test_four_processes_open_new_ledgers_at_once(tmp_path: Path) -> None:
 
 def test_a_database_is_opened_while_a_worker_holds_its_lock(tmp_path: Path) -> None:
     """The lock under which it is opened must be none that somebody holds for life."""
-    from node import process
+    from node import locks, process
 
-    held = [process.hold(tmp_path / name) for name in (process.WORKER_LOCK, process.RECEIVER_LOCK)]
+    (tmp_path / process.RECEIVER_LOCK).parent.mkdir()
+    held = [locks.hold(tmp_path / name) for name in (process.WORKER_LOCK, process.RECEIVER_LOCK)]
     command = (
         "import sys; from pathlib import Path; from node.ledger import open_database; open_database(Path(sys.argv[1]))"
     )

@@ -1,0 +1,88 @@
+import pytest
+
+from node.association.register import Register
+from node.association.retention import Retention
+from node.errors import SpoolError
+from node.ledger import Ledger
+from node.records import Origin, StudyState
+from node.spool import Spool, SpoolReader
+from tests.builders import mr, origin_of, record
+
+DAY_S = 86400.0
+
+
+def of(sop_instance: str, study: str) -> Origin:
+    return origin_of(mr(sop_instance, study=study, series=f"{study}.1"))
+
+
+@pytest.fixture
+def register(spool: Spool, ledger: Ledger) -> Register:
+    register = Register(spool, ledger)
+    register.replay(now=0.0)
+    return register
+
+
+def fill(spool: Spool, register: Register, study: str, *, instances: int) -> None:
+    for k in range(instances):
+        header = record(spool, bytes(100_000), origin=of(f"{study}.{k}", study))
+        register.enter(header, contradicts=False)
+
+
+def close(ledger: Ledger, *, now: float) -> None:
+    for gathered in ledger.gathering():
+        ledger.close(
+            gathered, whole_by={}, roles={}, selection=None, reason="", enqueue=lambda *_: None, now=now
+        )  # fmt: skip
+
+
+def test_segments_of_studies_that_are_done_with_start_afresh(spool: Spool, ledger: Ledger, register: Register) -> None:
+    fill(spool, register, "2.25.1", instances=25)  # of 1 MiB segments: two are sealed
+    register.flush(now=0.0)
+    close(ledger, now=0.0)
+    old = register.versions("2.25.1.0")[0].place
+    retention = Retention(spool, ledger, register, keep_days=2)
+
+    assert retention.run_once(now=1.9 * DAY_S) == 0
+    assert retention.run_once(now=2.1 * DAY_S) == 2
+
+    assert ledger.study_rows()[0].state is StudyState.EXPIRED
+    with pytest.raises(SpoolError):
+        SpoolReader(spool.root).read(old)
+    before = {path.name for path in spool.root.glob("*.segment")}
+    fill(spool, register, "2.25.2", instances=15)
+    assert {path.name for path in spool.root.glob("*.segment")} == before  # they are used again
+
+
+def test_a_segment_with_one_instance_that_is_needed_stays(spool: Spool, ledger: Ledger, register: Register) -> None:
+    fill(spool, register, "2.25.1", instances=5)
+    fill(spool, register, "2.25.2", instances=5)  # seals the segment
+    register.flush(now=0.0)
+    close(ledger, now=0.0)
+    fill(spool, register, "2.25.2", instances=0)
+    register.note_repeat("2.25.2", "2.25.2.1")
+    header = record(spool, b"late", origin=of("2.25.2.99", "2.25.2"))
+    register.enter(header, contradicts=False)
+    register.flush(now=3 * DAY_S)  # the second study gathers again
+
+    Retention(spool, ledger, register, keep_days=2).run_once(now=4 * DAY_S)
+
+    assert {row.state for row in ledger.study_rows()} == {StudyState.EXPIRED, StudyState.GATHERING}
+    assert len(SpoolReader(spool.root).read(register.versions("2.25.2.0")[0].place)) > 0
+
+
+def test_rows_that_are_still_to_be_written_keep_their_segment(spool: Spool, ledger: Ledger, register: Register) -> None:
+    fill(spool, register, "2.25.1", instances=12)  # one segment is sealed, and no row is written yet
+
+    assert Retention(spool, ledger, register, keep_days=1).run_once(now=0.0) == 0
+
+    assert len(SpoolReader(spool.root).read(register.versions("2.25.1.0")[0].place)) > 0
+
+
+def test_without_keep_days_nothing_is_ever_dropped(spool: Spool, ledger: Ledger, register: Register) -> None:
+    fill(spool, register, "2.25.1", instances=12)
+    register.flush(now=0.0)
+    close(ledger, now=0.0)
+
+    assert Retention(spool, ledger, register, keep_days=0).run_once(now=1e12) == 0
+
+    assert ledger.study_rows()[0].state is StudyState.NOT_ELIGIBLE
