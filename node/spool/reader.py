@@ -55,7 +55,7 @@ class SpoolReader:
             if header is None or header.place != place:
                 raise SpoolError("a record that the ledger knows is damaged: its header does not fit")
             # Read first, then mapped: a sector that cannot be read is an error of `pread`, and a signal of a mapping.
-            if segments.crc_of(descriptor, header) != header.crc:
+            if segments.checksum_of(descriptor, header) != header.checksum:
                 raise SpoolError("an instance on disk is not what was received: its checksum differs")
             view = mapped(descriptor, place.offset + RECORD_HEADER_BYTES, header.length)
         except (OSError, ValueError) as error:  # ValueError: the file is shorter than the header says

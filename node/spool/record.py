@@ -9,9 +9,10 @@ segment fail on it, and so does a record that a peer forges inside a data set.
 """
 
 import struct
-import zlib
 from dataclasses import dataclass, fields
 from operator import attrgetter
+
+from xxhash import xxh3_64_intdigest
 
 from node.records import LONGEST_TEXT, Origin, Place, ReceivedInstance, SegmentEnd
 
@@ -22,12 +23,12 @@ RECORD_HEADER_BYTES = 2048
 _FORMAT = 1
 _SEGMENT_MAGIC, _RECORD_MAGIC = b"PSPNSEG\n", b"PSPNREC\n"
 _SEGMENT = struct.Struct("<8sHxxIQQ")  # magic, format, number, generation, size
-# magic, format, segment, generation, sequence, bytes of Part 10, of these before the data set, CRC-32 of Part 10,
+# magic, format, segment, generation, sequence, bytes of Part 10, of these before the data set, XXH3-64 of it,
 # seconds since 1970; then the texts of Origin, each with its length and cut to its place: reading cannot fail, which
 # matters because the bytes where a segment goes on may be a peer's
 _NUMBERS = 9
-_RECORD = struct.Struct("<8sHxxIQQQIId" + f"{LONGEST_TEXT + 1}p" * len(fields(Origin)))
-_CRC = struct.Struct("<I")
+_RECORD = struct.Struct("<8sHxxIQQQIQd" + f"{LONGEST_TEXT + 1}p" * len(fields(Origin)))
+_CHECKSUM = struct.Struct("<Q")
 _SECTOR = 512  # bytes that a disk writes wholly or not at all
 _values_of = attrgetter(*(field.name for field in fields(Origin)))
 
@@ -64,8 +65,8 @@ class RecordHeader:
         Counts the records of one generation of the segment, from 0.
     length, head_length : int
         Bytes of the Part 10 file, and of what of it comes before the data set.
-    crc : int
-        CRC-32 of the Part 10 bytes.
+    checksum : int
+        XXH3-64 of the Part 10 bytes.
     received_s : float
         Seconds since 1970.
     """
@@ -74,7 +75,7 @@ class RecordHeader:
     sequence: int
     length: int
     head_length: int
-    crc: int
+    checksum: int
     received_s: float
     origin: Origin
 
@@ -83,7 +84,7 @@ class RecordHeader:
         texts = [text.encode("latin-1", "replace") for text in _values_of(self.origin)]
         head = _RECORD.pack(
             _RECORD_MAGIC, _FORMAT, self.place.segment, self.place.generation, self.sequence, self.length,
-            self.head_length, self.crc, self.received_s, *texts,
+            self.head_length, self.checksum, self.received_s, *texts,
         )  # fmt: skip
         return _sealed(head, RECORD_HEADER_BYTES)
 
@@ -93,11 +94,11 @@ class RecordHeader:
         if not _is_sealed(block, RECORD_HEADER_BYTES):
             return None
         values = _RECORD.unpack_from(block)
-        magic, form, segment, generation, sequence, length, head_length, crc, received_s = values[:_NUMBERS]
+        magic, form, segment, generation, sequence, length, head_length, checksum, received_s = values[:_NUMBERS]
         if (magic, form) != (_RECORD_MAGIC, _FORMAT):
             return None
         origin = Origin(*(text.decode("latin-1") for text in values[_NUMBERS:]))
-        return cls(Place(segment, generation, offset), sequence, length, head_length, crc, received_s, origin)
+        return cls(Place(segment, generation, offset), sequence, length, head_length, checksum, received_s, origin)
 
     @property
     def following(self) -> SegmentEnd:
@@ -124,12 +125,13 @@ def aligned(offset: int) -> int:
 
 
 def _sealed(head: bytes, size: int) -> bytes:
-    """Return `head` filled up to `size` bytes, the last four of which are the CRC-32 of the others."""
-    if len(head) > size - _CRC.size:
+    """Return `head` filled up to `size` bytes, the last eight of which are the XXH3-64 of the others."""
+    if len(head) > size - _CHECKSUM.size:
         raise ValueError("a header outgrew its place")
-    body = head.ljust(size - _CRC.size, b"\0")
-    return body + _CRC.pack(zlib.crc32(body))
+    body = head.ljust(size - _CHECKSUM.size, b"\0")
+    return body + _CHECKSUM.pack(xxh3_64_intdigest(body))
 
 
 def _is_sealed(block: bytes, size: int) -> bool:
-    return len(block) >= size and _CRC.unpack_from(block, size - _CRC.size)[0] == zlib.crc32(block[: size - _CRC.size])
+    end = size - _CHECKSUM.size
+    return len(block) >= size and _CHECKSUM.unpack_from(block, end)[0] == xxh3_64_intdigest(block[:end])

@@ -2,10 +2,11 @@
 
 import os
 import secrets
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from xxhash import xxh3_64
 
 from node import durable
 from node.spool.record import RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, RecordHeader, SegmentHeader
@@ -102,23 +103,27 @@ def walk(segment: Segment) -> Iterator[RecordHeader]:
     while True:
         block = os.pread(segment.descriptor, RECORD_HEADER_BYTES, segment.end)
         header = RecordHeader.unpack(block, segment.end)
-        if header is None or not _follows(header, segment) or crc_of(segment.descriptor, header) != header.crc:
+        if (
+            header is None
+            or not _follows(header, segment)
+            or checksum_of(segment.descriptor, header) != header.checksum
+        ):
             return
         segment.end, segment.sequence = header.following.end, header.following.sequence
         yield header
 
 
-def crc_of(descriptor: int, header: RecordHeader) -> int:
-    """Return the CRC-32 of the Part 10 bytes as they are on disk now; short ones cannot match."""
-    crc, position = 0, header.place.offset + RECORD_HEADER_BYTES
+def checksum_of(descriptor: int, header: RecordHeader) -> int:
+    """Return the XXH3-64 of the Part 10 bytes as they are on disk now; short ones cannot match."""
+    checksum, position = xxh3_64(), header.place.offset + RECORD_HEADER_BYTES
     left = header.length
     while left:
         chunk = os.pread(descriptor, min(_CHUNK, left), position)
         if not chunk:
             return -1
-        crc = zlib.crc32(chunk, crc)
+        checksum.update(chunk)
         position, left = position + len(chunk), left - len(chunk)
-    return crc
+    return checksum.intdigest()
 
 
 def write_all(descriptor: int, pieces: Sequence[bytes | memoryview], position: int) -> int:

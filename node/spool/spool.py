@@ -5,9 +5,10 @@ import errno
 import os
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+from xxhash import xxh3_64
 
 from node import durable, eventlog, locks
 from node.errors import SpoolError, SpoolFullError
@@ -263,13 +264,13 @@ class Recording:
         self._begun = segment.end
         self._position = segment.end + RECORD_HEADER_BYTES
         self._pieces: list[bytes | memoryview] = []
-        self._crc = 0
+        self._checksum = xxh3_64()
         self._left = False
         self.length = 0  # bytes of Part 10 so far
 
     def add(self, piece: bytes | memoryview) -> None:
         """Append a piece of the Part 10 bytes."""
-        self._crc = zlib.crc32(piece, self._crc)
+        self._checksum.update(piece)
         self._pieces.append(piece)
         self.length += len(piece)
         if len(self._pieces) >= _MOST_PIECES:
@@ -308,7 +309,7 @@ class Recording:
         segment = self._segment
         header = RecordHeader(
             Place(segment.number, segment.header.generation, self._begun),
-            segment.sequence, self.length, head_length, self._crc, now, fitting(origin),
+            segment.sequence, self.length, head_length, self._checksum.intdigest(), now, fitting(origin),
         )  # fmt: skip
         padding = -(RECORD_HEADER_BYTES + self.length) % ALIGNMENT
         if padding:

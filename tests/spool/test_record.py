@@ -27,7 +27,7 @@ HEADERS = st.builds(
     sequence=BITS_64,
     length=BITS_64,
     head_length=st.integers(0, 2**32 - 1),
-    crc=st.integers(0, 2**32 - 1),
+    checksum=st.integers(0, 2**64 - 1),
     received_s=st.floats(allow_nan=False),
     origin=st.builds(Origin, *[TEXTS] * len(astuple(ORIGIN))),
 )
