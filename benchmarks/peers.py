@@ -83,6 +83,7 @@ def receivers(folder: Path) -> tuple[Receiver, ...]:
         Receiver(OURS, "object and record", sys.executable, _node),
         Receiver(BASE, "nothing", storescp, dcmtk("--fork", "+B", "-pdu", "131072"), _NO_DELAY),
         Receiver("storescp", "nothing", storescp, dcmtk(), _NO_DELAY, serves_several=False),
+        Receiver("storescp --fork", "nothing", storescp, dcmtk("--fork"), _NO_DELAY),
         Receiver(
             "storescp as installed", "nothing", storescp, dcmtk(), serves_several=False, share=0.044, loads=("0.2MB",)
         ),

@@ -16,8 +16,10 @@ import psutil
 _START_S = 60.0
 _STOP_S = 30.0  # our node lets running jobs end for 20 s
 _CALM_CPU = 0.05  # of a core: below it a receiver has started
-_CALM_LOOK_S = 0.3
-_CALM_WAIT_S = 10.0  # some are never calm; then so be it
+_CALM_MB = 1.0  # written in one look
+_CALM_LOOK_S = 0.5
+_CALM_LOOKS = 3  # one after the other: a process that waits for its sync looks calm for a moment
+_CALM_WAIT_S = 30.0  # some are never calm; then so be it
 _SAMPLE_S = 0.05
 
 
@@ -58,12 +60,12 @@ class Running:
 
     def wait_until_calm(self) -> None:
         """Wait until start-up work (imports, zero-filling) is over, so that it is not measured."""
-        deadline = time.monotonic() + _CALM_WAIT_S
-        while time.monotonic() < deadline:
-            before = cpu_s(self.everything())
+        deadline, calm = time.monotonic() + _CALM_WAIT_S, 0
+        while calm < _CALM_LOOKS and time.monotonic() < deadline:
+            before = cpu_s(self.everything()), written_mb(self.everything())
             time.sleep(_CALM_LOOK_S)
-            if cpu_s(self.everything()) - before < _CALM_CPU * _CALM_LOOK_S:
-                return
+            used, written = cpu_s(self.everything()) - before[0], written_mb(self.everything()) - before[1]
+            calm = calm + 1 if used < _CALM_CPU * _CALM_LOOK_S and written < _CALM_MB else 0
 
     def must_live(self) -> None:
         if not _lives(self._process):
@@ -142,6 +144,15 @@ def find_program(*candidates: str) -> str | None:
     """Return the first program that is installed, never of the virtual environment: pynetdicom's have DCMTK's names."""
     places = os.pathsep.join(("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"))
     return next((found for name in candidates if (found := shutil.which(name, path=places))), None)
+
+
+def written_mb(processes: Sequence[psutil.Process]) -> float:
+    """Return how much the processes have written to disks."""
+    total = 0
+    for one in processes:
+        with suppress(psutil.Error):
+            total += one.io_counters().write_bytes
+    return total / 1e6
 
 
 def cpu_s(processes: Sequence[psutil.Process]) -> float:

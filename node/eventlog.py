@@ -27,6 +27,7 @@ class Event(StrEnum):
     NODE_STOPPED = "N102 node stopped"
     LOOP_FAILED = "N110 a loop's turn failed; the next one tries again"
     CLOCK_TROUBLE = "N111 the clock could not run a job in time"
+    THREAD_ENDED = "N112 a thread ended by an error that nothing caught"
     PROCESS_UP = "N120 process up"
     PROCESS_ENDED = "N121 process ended; it is started again"
     PROCESS_KILLED = "N122 process did not stop in time and was killed"

@@ -89,6 +89,7 @@ def run(make: Callable[[], Service], *, tether: Tether | None, started: Callable
     asked_to_stop: queue.SimpleQueue[int] = queue.SimpleQueue()  # its `put` may interrupt anything, itself included
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda signum, _frame: asked_to_stop.put(signum))
+    threading.excepthook = _note_thread_ended
     service = make()
     service.start()
     if tether is not None:
@@ -104,6 +105,12 @@ def run(make: Callable[[], Service], *, tether: Tether | None, started: Callable
         eventlog.record(Event.NODE_STOPPED)
     logging.shutdown()
     os._exit(0)  # a returned job may still compute in its thread: it must neither record anything nor hold us up
+
+
+def _note_thread_ended(ended: threading.ExceptHookArgs) -> None:
+    """Say that a thread ended, as pynetdicom's do on some malformed PDUs: a traceback might quote what was received."""
+    if not issubclass(ended.exc_type, SystemExit):
+        eventlog.record(Event.THREAD_ENDED, logging.ERROR, error=ended.exc_type.__name__)
 
 
 def offer_to_oom_killer(score: int) -> None:

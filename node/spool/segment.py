@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,18 +46,18 @@ def path_of(root: Path, number: int) -> Path:
     return root / f"{number:08d}{SUFFIX}"
 
 
-def make(root: Path, number: int, size: int, *, zeroed: bool) -> Segment:
+def make(root: Path, number: int, size: int, *, before_each: Callable[[], None] | None = None) -> Segment:
     """Make a segment of `size` bytes, durable with its name, and return it open.
 
-    Zeroed takes its time and is for the background; otherwise the blocks are only reserved, which is quick, takes the
-    space just as surely, and makes each sync a little slower.
+    With `before_each` it is filled with zeros, and that is called before each MiB of them: it may take its time.
+    Without, its blocks are only reserved, which is quick, takes the space just as surely, and makes each sync slower.
     """
     target = path_of(root, number)
     part = target.with_suffix(durable.PART)
     descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        if zeroed:
-            _zero(descriptor, size, start=0)
+        if before_each is not None:
+            _zero(descriptor, size, start=0, before_each=before_each)
         else:
             os.posix_fallocate(descriptor, 0, size)
         header = _begin(descriptor, number, size)
@@ -78,7 +78,8 @@ def recycle(root: Path, number: int, *, zeroed: bool) -> Segment:
         size = _header_of(descriptor).size
         os.ftruncate(descriptor, size)  # a record that outgrew the segment
         if zeroed:
-            _zero(descriptor, size, start=SEGMENT_HEADER_BYTES)  # at a power cut it must not be without a header
+            # From behind the header: at a power cut the segment must not be without one.
+            _zero(descriptor, size, start=SEGMENT_HEADER_BYTES, before_each=lambda: None)
         return Segment(_begin(descriptor, number, size), descriptor)
     except BaseException:
         os.close(descriptor)
@@ -159,9 +160,10 @@ def _header_of(descriptor: int) -> SegmentHeader:
     return header
 
 
-def _zero(descriptor: int, size: int, *, start: int) -> None:
+def _zero(descriptor: int, size: int, *, start: int, before_each: Callable[[], None]) -> None:
     zeros = memoryview(bytes(_CHUNK))
     for count, position in enumerate(range(start, size, _CHUNK), 1):
+        before_each()
         write_all(descriptor, [zeros[: size - position]], position)
         if count * _CHUNK % _SYNC_EVERY == 0:
             os.fdatasync(descriptor)

@@ -148,7 +148,7 @@ class Spool:
                 self._open.add(segment.number)
         if segment is None:
             with _as_spool_errors():
-                segment = self._make(zeroed=False)
+                segment = self._make()
         return Recording(self, segment)
 
     def require_space(self, size: int) -> None:
@@ -216,13 +216,13 @@ class Spool:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while True:
             with self._lock:
-                while not self._closing and (self._enough() or self._busy()):
-                    self._low.wait(timeout=None if self._enough() else _QUIET_S)
+                while self._enough() and not self._closing:
+                    self._low.wait()
                 if self._closing:
                     return
             try:
                 with _as_spool_errors():
-                    spare = self._make(zeroed=True)
+                    spare = self._make(before_each=self._wait_until_quiet)
             except SpoolError:  # begin() says so where it matters; the space may come back
                 with self._lock:
                     self._low.wait(timeout=5.0)
@@ -234,11 +234,12 @@ class Spool:
     def _enough(self) -> bool:
         return len(self._free) >= self._spare
 
-    def _busy(self) -> bool:
-        """Return whether filling would be in the way: while instances come in, and there is still a spare one."""
-        return bool(self._free) and time.monotonic() - self._last_begun < _QUIET_S
+    def _wait_until_quiet(self) -> None:
+        """Return when filling is in nobody's way: an instance that comes meanwhile has its sync behind ours."""
+        while not self._closing and (left := self._last_begun + _QUIET_S - time.monotonic()) > 0:
+            time.sleep(left)
 
-    def _make(self, *, zeroed: bool) -> Segment:
+    def _make(self, *, before_each: Callable[[], None] | None = None) -> Segment:
         """Return a new segment, which counts as open from before it has its name on."""
         self.require_space(self._segment_bytes)
         with self._lock:
@@ -246,7 +247,7 @@ class Spool:
             self._next_number += 1
             self._open.add(number)
         try:
-            return segments.make(self.root, number, self._segment_bytes, zeroed=zeroed)
+            return segments.make(self.root, number, self._segment_bytes, before_each=before_each)
         except OSError:
             with self._lock:
                 self._open.discard(number)

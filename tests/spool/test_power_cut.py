@@ -55,7 +55,7 @@ class History:
 
 def live(root: Path, disk: Disk, chance: random.Random, turns: int) -> History:
     """Let up to three senders at a time record, abandon and commit, and old segments be recycled."""
-    segments.make(root, 1, SEGMENT, zeroed=True).close()
+    segments.make(root, 1, SEGMENT, before_each=lambda: None).close()
     spool = Spool(root, segment_bytes=SEGMENT, spare=0, zero_recycled=chance.random() < 0.3)
     assert list(spool.replay({})) == []
     history, senders = History(disk), list[Sender]()
