@@ -1,15 +1,19 @@
 """The command line by its exit codes (0 done, 1 refused or failed, 2 a fault of usage or settings) and its words."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
+from node import eventlog
 from node.cli import main
 from node.ledger import Ledger, open_database
 from node.simulator.archive import Archive
-from tests.builders import SECRET, mr, part10, series_of
+from node.spool import Spool
+from tests.builders import SECRET, STUDY, data_set_bytes, mr, origin_of, part10, record, series_of
 
 
 @pytest.fixture
@@ -41,7 +45,21 @@ def test_every_verb_is_there(run) -> None:
     code, out, _err = run("--help")
 
     assert code == 0
-    for verb in ["check", "serve", "receive", "work", "status", "jobs", "measure", "echo", "send", "simulate", "demo"]:
+    for verb in [
+        "check",
+        "serve",
+        "receive",
+        "work",
+        "status",
+        "jobs",
+        "spool",
+        "release",
+        "measure",
+        "echo",
+        "send",
+        "simulate",
+        "demo",
+    ]:
         assert re.search(rf"\b{verb}\b", out)
 
 
@@ -162,3 +180,91 @@ def test_simulating_with_a_wrong_option_tells_what_is_wanted(run, tmp_path: Path
     assert code == 2
     assert "vendor" in err
     assert "snr" in err
+
+
+# ---------------------------------------------------------------- what is held
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> dict[str, bytes]:
+    """Two instances in the data folder, and a third that contradicts the second; the data sets by SOP Instance UID."""
+    (tmp_path / "data").mkdir()
+    eventlog.use_alias_key(tmp_path / "data" / "alias.key")
+    spool = Spool(tmp_path / "data" / "spool", segment_bytes=1 << 20, spare=0)
+    list(spool.replay({}))
+    ledger = Ledger(open_database(tmp_path / "data" / "node.db"))
+    sent = [(mr("2.25.1"), False), (mr("2.25.2"), False), (mr("2.25.2", PatientID="OTHER"), True)]
+    for dataset, contradicts in sent:
+        content = part10(dataset)
+        head_length = len(content) - len(data_set_bytes(content))
+        header = record(spool, content, origin_of(dataset), head_length=head_length)
+        ledger.enter([header.received(contradicts=contradicts)], now=1.0)
+    spool.close()
+    return {"first": data_set_bytes(part10(sent[0][0])), "alias": eventlog.alias(STUDY).encode()}
+
+
+def data(tmp_path: Path) -> tuple[str, str]:
+    return "--data", str(tmp_path / "data")
+
+
+def test_what_is_held_is_listed_with_the_digest_of_its_data_set(run, held: dict[str, bytes], tmp_path: Path) -> None:
+    code, out, _err = run("spool", "held", *data(tmp_path))
+
+    lines = [line.split(" ") for line in out.splitlines()]
+    assert code == 0
+    assert [uid for uid, _sha256 in lines] == ["2.25.1", "2.25.2", "2.25.2"]
+    assert lines[0][1] == hashlib.sha256(held["first"]).hexdigest()
+    assert lines[1][1] != lines[2][1]
+
+
+def test_segments_are_listed(run, held: dict[str, bytes], tmp_path: Path) -> None:
+    code, out, _err = run("spool", "ls", *data(tmp_path))
+
+    assert code == 0
+    assert re.search(r"1 .* 1 .* \d+ % .* 3 ", out)
+
+
+def test_a_study_is_exported_as_it_was_received(run, held: dict[str, bytes], tmp_path: Path) -> None:
+    code, out, _err = run("spool", "export", held["alias"].decode(), str(tmp_path / "out"), *data(tmp_path))
+
+    assert (code, "3 instances" in out) == (0, True)
+    files = sorted((tmp_path / "out").iterdir())
+    assert [file.name for file in files] == ["000001.dcm", "000002.dcm", "000003-contradicts.dcm"]
+    assert data_set_bytes(files[0].read_bytes()) == held["first"]
+    assert dcmread(files[0]).SOPInstanceUID == "2.25.1"
+
+
+def test_a_study_that_is_not_held_cannot_be_exported(run, held: dict[str, bytes], tmp_path: Path) -> None:
+    code, _out, err = run("spool", "export", "nothing", str(tmp_path / "out"), *data(tmp_path))
+
+    assert (code, "no instance" in err) == (1, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_damage_on_disk_is_found_and_told_without_a_uid(run, held: dict[str, bytes], tmp_path: Path) -> None:
+    sound, out, _err = run("spool", "verify", *data(tmp_path))
+    (segment,) = (tmp_path / "data" / "spool").glob("*.segment")
+    content = bytearray(segment.read_bytes())
+    content[content.index(held["first"]) + 300] ^= 1
+    segment.write_bytes(content)
+
+    damaged, after, err = run("spool", "verify", *data(tmp_path))
+
+    assert (sound, "3 of 3" in out) == (0, True)
+    assert (damaged, "2 of 3" in after, "checksum" in err) == (1, True, True)
+    assert "2.25.1" not in err
+
+
+def test_a_held_study_is_shown_and_released(run, held: dict[str, bytes], tmp_path: Path) -> None:
+    alias = held["alias"].decode()
+    before = json.loads(run("status", "--json", *data(tmp_path))[1])
+
+    wrong, _out, _err = run("release", alias, "--use", "any", *data(tmp_path))
+    code, out, _err = run("release", alias, "--use", "first", *data(tmp_path))
+    again, _out, err = run("release", alias, "--use", "first", *data(tmp_path))
+
+    assert before["held_studies"] == [alias]
+    assert (wrong, code, again) == (2, 0, 1)
+    assert "1 instances left out" in out
+    assert "no study" in err
+    assert json.loads(run("status", "--json", *data(tmp_path))[1])["held_studies"] == []
