@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import blast, places
+from benchmarks import blast, disk, places
 from benchmarks.idle import Idled, Kind, idle
 from benchmarks.load import LOADS, Load
 from benchmarks.peers import BASE, OURS, Receiver, receivers
@@ -48,6 +48,7 @@ def quick(show: Show, tell: Tell) -> list[str]:
             results = compare(case, there, repetitions=1, sender=blast.send, tell=tell)
             show(_sheet(case, results, absent, BASE))
             faults += [fault for one in results for fault in one.faults]
+        show(_floor(where[0]))
     return faults
 
 
@@ -71,6 +72,9 @@ def main(words: Sequence[str] | None = None) -> int:
             results = compare(case, there, repetitions=options.repetitions, sender=sender, tell=progress.print)
             show(_sheet(case, results, absent, options.base))
             faults += [fault for one in results for fault in one.faults]
+        for place in where:
+            if place.is_disk:
+                show(_floor(place))
         if options.idle:
             sheet, more = _idle(there, absent, where[0], tell=progress.print)
             show(sheet)
@@ -78,6 +82,11 @@ def main(words: Sequence[str] | None = None) -> int:
     for fault in faults:
         progress.print(f"FAILED {fault}", style="bold red", markup=False)
     return 1 if faults else 0
+
+
+def _floor(place: Place) -> Sheet:
+    with place.new_folder(1 << 30) as folder:
+        return disk.floor(folder)
 
 
 def _cases(where: Sequence[Place], names: Sequence[str], associations: Sequence[int]) -> list[Case]:
