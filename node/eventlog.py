@@ -108,6 +108,7 @@ def start(level: str) -> None:
     _log.handlers[:] = [handler]
     _log.setLevel(level)
     _log.propagate = False
+    logging.raiseExceptions = False  # a log that cannot be written must not fill standard error with tracebacks
     silence_libraries()
 
 
