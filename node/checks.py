@@ -13,7 +13,7 @@ from node.association.tls import ServerTls
 from node.console import Console
 from node.delivery import echo
 from node.errors import DeliveryError, NodeError
-from node.process import open_data_dir
+from node.process import DATABASE, open_data_dir
 from node.settings import Settings
 from node.worker import destinations
 
@@ -62,7 +62,7 @@ def _data_dir(settings: Settings) -> str:
 
 
 def _ledger(settings: Settings) -> str:
-    file = open_data_dir(settings) / "node.db"
+    file = open_data_dir(settings) / DATABASE
     if not file.exists():
         return "none yet: the first start makes it"
     picture = Console(settings).status(limit=1)

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from node import __version__, eventlog
-from node.errors import DeliveryError, NodeError, SettingsError, SimulatorError
+from node.errors import DeliveryError, NodeError, SettingsError, SimulatorError, raised_at, shown
 from node.settings import DestinationSettings, Settings, read_settings
 
 if TYPE_CHECKING:
     from rich.console import Console as Screen
     from rich.table import Table
+
+    from node.holdings import Damage
 
 app = typer.Typer(
     name="paraspinal-node",
@@ -52,6 +54,9 @@ def main() -> None:
         sys.exit(2)
     except NodeError as error:
         _complain("failed", str(error))
+        sys.exit(1)
+    except Exception as error:  # its text and its traceback may quote a patient
+        _complain("failed", f"{shown(error)} at {raised_at(error)}")
         sys.exit(1)
 
 
@@ -249,25 +254,31 @@ def spool_ls(context: typer.Context, data: DataOption = None) -> None:
 
 @spool_app.command("held")
 def spool_held(context: typer.Context, data: DataOption = None) -> None:
-    """Print SOP Instance UID and SHA-256 of the data set bytes, as they are on disk, of every instance: one a line."""
-    from node.holdings import Holdings
+    """Print SOP Instance UID and SHA-256 of the data set bytes, as they are on disk, of every instance: one a line.
 
-    for sop_instance, sha256 in Holdings(_settings(context, data_dir=data)).held():
+    What is damaged is told on standard error; exit code 1 if anything is.
+    """
+    from node.holdings import Damage, Holdings
+
+    damaged: list[Damage] = []
+    for sop_instance, sha256 in Holdings(_settings(context, data_dir=data)).held(damaged):
         print(sop_instance, sha256)
+    _end_if(damaged)
 
 
 @spool_app.command("export")
 def spool_export(
     context: typer.Context,
     study: Annotated[str, typer.Argument(help="A study by its alias or Study Instance UID.")],
-    folder: Annotated[Path, typer.Argument(file_okay=False, help="Where the Part 10 files go.")],
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="Where the Part 10 files go: empty, or new.")],
     data: DataOption = None,
 ) -> None:
-    """Write the instances of a study as files, as they were received."""
+    """Write the instances of a study as files, as they were received; exit code 1 if any is damaged."""
     from node.holdings import Holdings
 
-    count = Holdings(_settings(context, data_dir=data)).export(study, folder)
-    _screen().print(f"{count} instances in {folder}", highlight=False)
+    exported = Holdings(_settings(context, data_dir=data)).export(study, folder)
+    _screen().print(f"{exported.written} instances in {folder}", highlight=False)
+    _end_if(exported.damaged)
 
 
 @spool_app.command("verify")
@@ -277,9 +288,14 @@ def spool_verify(context: typer.Context, data: DataOption = None) -> None:
 
     found = list(Holdings(_settings(context, data_dir=data)).verify())
     damaged = [one for one in found if one is not None]
+    _screen().print(f"{len(found) - len(damaged)} of {len(found)} instances are whole", highlight=False)
+    _end_if(damaged)
+
+
+def _end_if(damaged: "Sequence[Damage]") -> None:
+    """Tell what is damaged, by alias, and end with exit code 1 if anything is."""
     for one in damaged:
         _complain("damaged", f"instance {one.instance_alias} of study {one.study_alias}: {one.reason}")
-    _screen().print(f"{len(found) - len(damaged)} of {len(found)} instances are whole", highlight=False)
     if damaged:
         raise typer.Exit(1)
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from node import eventlog, locks, process
 from node.errors import SettingsError
-from node.jobs.pipeline import MEASURE, owe
+from node.jobs.pipeline import MEASURE, inputs_of, owe
 from node.jobs.port import QueueView
 from node.ledger import Ledger, open_database
 from node.records import DeliveryRecord, JobState
@@ -44,7 +44,7 @@ class Console:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._data_dir = settings.node.data_dir.resolve()
-        file = self._data_dir / "node.db"
+        file = self._data_dir / process.DATABASE
         if not file.exists():
             raise SettingsError(f"[node] data_dir: no node has worked in {self._data_dir} yet")
         eventlog.use_alias_key(self._data_dir / "alias.key")
@@ -121,8 +121,16 @@ class Console:
         return self._ledger.held_studies()
 
     def retry(self, job_id: str) -> str:
-        """Queue a failed or cancelled job again, or the abandoned deliveries of a finished one; "" if neither."""
-        if self._queue.states([job_id]).get(job_id) in (JobState.FAILED, JobState.CANCELLED):
+        """Queue a failed or cancelled job again, or the abandoned deliveries of a finished one; "" if neither.
+
+        Raises
+        ------
+        SpoolError
+            If what the job would measure is no longer held.
+        """
+        known = self._ledger.job_rows(1, ids=[job_id])
+        if known and self._queue.states([job_id]).get(job_id) in (JobState.FAILED, JobState.CANCELLED):
+            inputs_of(self._ledger, job_id)
             self._ledger.reopen(job_id)  # first: a job that is quick would else be forgotten after it has ended
             self._queue.retry(job_id)
             return "job queued again"
@@ -134,8 +142,16 @@ class Console:
         return self._ledger.release(study, latest=latest, now=time.time())
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a queued or running job; return whether it was one."""
-        return self._queue.cancel(job_id)
+        """Cancel a queued or running job; return whether it was one.
+
+        One that runs is settled by the worker when it has ended (`jobs.watch.Settler`).
+        """
+        was_queued = self._queue.states([job_id]).get(job_id) is JobState.QUEUED
+        if not self._queue.cancel(job_id):
+            return False
+        if was_queued:
+            self._ledger.fail(job_id, "cancelled", now=time.time())
+        return True
 
     def _owe(self, connection: sa.Connection, job_id: str, destination: str, spent: int) -> None:
         owe(self._queue, connection, job_id, destination, after=spent, attempts=self._settings.delivery.attempts)

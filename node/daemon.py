@@ -73,7 +73,7 @@ def serve(
     SettingsError
         If the data folder cannot be used.
     """
-    open_data_dir(settings)  # once, here: two children that make the alias key at the same time would make two
+    open_data_dir(settings)  # once, here: a fault of it is told before anything is started
     kept = children(config, port=port, data=data, ae=ae)
     return Supervisor(kept, stop_limit_s=settings.node.stop_wait_s + _STOP_MARGIN_S).run(started=started)
 

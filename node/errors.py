@@ -3,6 +3,9 @@
 A message says what was expected, what was found and what to do. It never holds patient data.
 """
 
+import os
+import traceback
+
 
 class NodeError(Exception):
     """Anything the node raises on purpose."""
@@ -10,7 +13,21 @@ class NodeError(Exception):
 
 def shown(error: Exception) -> str:
     """Return what may be shown of an error: our own words; of others the class name, for their texts quote patients."""
-    return str(error) if isinstance(error, NodeError) else type(error).__name__
+    if isinstance(error, NodeError):
+        return str(error)
+    if isinstance(error, OSError) and type(error).__module__ == "builtins" and error.errno:
+        return f"{type(error).__name__} ({os.strerror(error.errno)})"  # the system's words, without the file's name
+    return type(error).__name__
+
+
+def raised_at(error: BaseException) -> str:
+    """Return the last line of ours that an error came through, "node.module:line"; "" if it came through none."""
+    ours = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] == "node":
+            ours = f"{module}:{line}"
+    return ours
 
 
 class SettingsError(NodeError):
@@ -27,10 +44,6 @@ class SpoolFullError(SpoolError):
 
 class LedgerError(NodeError):
     """The ledger cannot be used: held by another process, or of another version."""
-
-
-class ConflictError(LedgerError):
-    """A SOP Instance UID came a second time with other content."""
 
 
 class HeaderError(NodeError):

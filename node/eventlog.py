@@ -5,10 +5,13 @@ text of somebody else's exception.
 """
 
 import base64
+import contextlib
+import fcntl
 import hmac
 import logging
 import os
 import warnings
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
@@ -31,14 +34,18 @@ class Event(StrEnum):
     PROCESS_UP = "N120 process up"
     PROCESS_ENDED = "N121 process ended; it is started again"
     PROCESS_KILLED = "N122 process did not stop in time and was killed"
+    PROCESS_FAILED = "N123 process ended by an error that nobody foresaw"
     ASSOCIATION_BEGAN = "A100 association began"
     ASSOCIATION_ENDED = "A101 association ended"
     ASSOCIATION_REFUSED = "A110 association refused"
     ASSOCIATION_FAILED = "A111 association ended by an error of ours"
     CALLS_TURNED_AWAY = "A120 connections closed before a whole association request, counted by reason"
+    CALLER_UNKNOWN = "A121 caller from an address that no [[peer]] has; told once an hour"
+    GATE_FAILED = "A122 the listener ended by an error of ours; the process ends, to be started again"
     TLS_FILES_TAKEN = "A130 changed certificate files are in use"
     TLS_FILES_UNUSABLE = "A131 changed certificate files are not usable; the former ones stay in use"
     TLS_KEY_READABLE = "A132 private key can be read by others than its owner"
+    TLS_CERTIFICATE_ENDS = "A133 certificate runs out soon; peers then refuse the node"
     INSTANCE_STORED = "A200 instance stored"
     INSTANCE_REPEATED = "A201 instance held already"
     INSTANCE_REFUSED = "A210 instance refused"
@@ -96,9 +103,22 @@ def use_alias_key(file: Path) -> None:
     """
     global _alias_key
     if not file.exists():
-        durable.write(file, os.urandom(32))  # rows of the ledger hold aliases made with it
-        file.chmod(0o600)
+        with _alone_in(file.parent):  # receiver and worker may be started at the same moment
+            if not file.exists():
+                durable.write(file, os.urandom(32))  # rows of the ledger hold aliases made with it
+                file.chmod(0o600)
     _alias_key = file.read_bytes()
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder against other processes; it ends with ours."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def start(level: str) -> None:

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from node import eventlog
-from node.errors import SettingsError
+from node.errors import NodeError, SettingsError, raised_at
 from node.eventlog import Event
 from node.settings import Settings
 
 # In the data folder:
-DATABASE, SPOOL, RESULTS = "node.db", "spool", "results"
+DATABASE, SPOOL, RESULTS, WORK = "node.db", "spool", "results", "work"
 WORKER_LOCK, RECEIVER_LOCK = "node.lock", "spool/lock"  # each held for the life of its process
 _OOM_SCORE = Path("/proc/self/oom_score_adj")  # proc(5): -1000 .. 1000; raising it needs no privilege
 
@@ -90,8 +90,13 @@ def run(make: Callable[[], Service], *, tether: Tether | None, started: Callable
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda signum, _frame: asked_to_stop.put(signum))
     threading.excepthook = _note_thread_ended
-    service = make()
-    service.start()
+    try:
+        service = make()
+        service.start()
+    except Exception as error:
+        if not isinstance(error, NodeError):  # those say themselves what is the matter
+            eventlog.record(Event.PROCESS_FAILED, logging.ERROR, error=type(error).__name__, at=raised_at(error))
+        raise
     if tether is not None:
         tether.say_up(service.port)
     else:

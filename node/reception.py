@@ -4,17 +4,25 @@ It imports neither queue, analysis nor report, and no pixel decoder (`process.le
 it is the process that must stay up while the others come and go.
 """
 
+import errno
+import logging
 import time
+from datetime import UTC, datetime
 
-from node import process
+from node import eventlog, process
 from node.association import Receiver, Retention
+from node.association.tls import ServerTls
 from node.errors import SettingsError
+from node.eventlog import Event
 from node.ledger import Ledger, open_database
 from node.loops import repeat
 from node.settings import Settings
 from node.spool import Spool
 
 _RETAIN_EVERY_S = 600.0  # chosen
+_LOOK_AT_CERTIFICATE_EVERY_S = 86400.0
+_SOON_DAYS = 30.0  # chosen: time enough to order a certificate in a hospital
+_OF_THE_PORT = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)  # bind(2)
 
 
 class Reception:
@@ -47,11 +55,17 @@ class Reception:
         try:
             self._receiver.start()
         except OSError as error:
+            if not is_of_the_port(error):
+                raise
             raise SettingsError(f"[association] port: {error.strerror}") from error
         retention = Retention(
             self._spool, self._ledger, self._receiver.register, keep_days=self._settings.spool.keep_days
         )
         repeat(lambda: retention.run_once(now=time.time()), _RETAIN_EVERY_S, "retention")
+        tls = ServerTls.of(self._settings.tls)
+        if tls is not None:
+            warn_of_end(tls, now=datetime.now(UTC))
+            repeat(lambda: warn_of_end(tls, now=datetime.now(UTC)), _LOOK_AT_CERTIFICATE_EVERY_S, "certificate")
 
     @property
     def port(self) -> int:
@@ -61,3 +75,15 @@ class Reception:
     def stop(self) -> None:
         """Take no new associations and let the running ones end for `stop_wait_s`."""
         self._receiver.stop(drain_s=self._settings.node.stop_wait_s)
+
+
+def is_of_the_port(error: OSError) -> bool:
+    """Return whether a start failed for the port: it takes up the spool too, whose faults name a file."""
+    return error.errno in _OF_THE_PORT and error.filename is None
+
+
+def warn_of_end(tls: ServerTls, *, now: datetime) -> None:
+    """Warn if the node's certificate is valid for less than 30 days from `now`."""
+    days = tls.expires_in_days(now)
+    if days < _SOON_DAYS:
+        eventlog.record(Event.TLS_CERTIFICATE_ENDS, logging.WARNING, days=f"{days:.0f}")

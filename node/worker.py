@@ -14,9 +14,9 @@ from node import eventlog, plugins, process
 from node.completion import Watcher
 from node.delivery import Sender
 from node.eventlog import Event
-from node.jobs.pipeline import Pipeline
+from node.jobs.pipeline import MEASURE, Pipeline
 from node.jobs.port import JobQueue
-from node.jobs.watch import CancelWatch, Reconciler
+from node.jobs.watch import CancelWatch, Reconciler, Settler
 from node.ledger import Ledger, open_database
 from node.loops import repeat
 from node.ports import Destination
@@ -53,9 +53,11 @@ class Worker:
         self._queue = JobQueue(ledger.database, executor_id=_EXECUTOR, lock_file=data_dir / process.WORKER_LOCK)
         self._cancel = CancelWatch(self._queue)
         sender = Sender(ledger, self._results, destinations(settings))
+        work = data_dir / process.WORK
         self._pipeline = Pipeline(
-            self._queue, ledger, spool, self._results, settings, cancel=self._cancel, send=sender.attempt
+            self._queue, ledger, spool, self._results, settings, work=work, cancel=self._cancel, send=sender.attempt
         )
+        self._settler = Settler(self._queue, ledger, workflow=MEASURE, work=work)
         trigger = plugins.load("triggers", settings.completion.trigger)(settings.completion.quiet_period_s)
         self._watcher = Watcher(ledger, spool, trigger, settings.completion, self._pipeline.enqueue)
         self._clock = _clock()
@@ -66,8 +68,8 @@ class Worker:
         if swept:
             eventlog.record(Event.SPOOL_SWEPT, files=swept)
         self._queue.launch(self._pipeline.queues(), poll_every_s=self._settings.jobs.poll_every_s)
-        self._pipeline.sweep()
         repeat(Reconciler(self._queue).run_once, _RECONCILE_EVERY_S, "reconciler")
+        repeat(self._settler.run_once, _RECONCILE_EVERY_S, "settler")
         repeat(self._cancel.run_once, _LOOK_FOR_CANCELS_EVERY_S, "cancel-watch")
         self._clock.add_job(
             lambda: self._watcher.run_once(now=time.time()),

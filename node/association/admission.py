@@ -4,8 +4,9 @@ Default deny: without a `[[peer]]` entry nobody is admitted. Titles prove nothin
 names networks too, and with TLS it can name the subject of the certificate.
 """
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from threading import Lock
@@ -37,13 +38,17 @@ class Rejection:
     why: str
 
 
+WRONG_PROTOCOL_VERSION = Rejection(1, 2, 2, "protocol version is not 1")
+WRONG_APPLICATION_CONTEXT = Rejection(1, 1, 2, "application context name is not DICOM's")
 WRONG_CALLED_AE = Rejection(1, 1, 7, "called AE title is not ours")
 UNKNOWN_CALLING_AE = Rejection(1, 1, 3, "no [[peer]] has this calling AE title")
 WRONG_ADDRESS = Rejection(1, 1, 3, "no [[peer]] of this calling AE title has this address")
 WRONG_SUBJECT = Rejection(1, 1, 3, "no [[peer]] of this calling AE title and address has this certificate")
 PEER_AT_LIMIT = Rejection(2, 3, 2, "max_associations of this [[peer]] reached")
 NODE_AT_LIMIT = Rejection(2, 3, 2, "max_associations of the node reached, or the rest is reserved")
-CONGESTED = Rejection(2, 3, 1, "the node cannot serve now")  # for who knows: a full spool, a node that stops
+
+_TOLD_FOR_S = 3600.0  # chosen
+_MOST_TOLD = 100  # chosen: as many lines in an hour may a scan of many addresses make
 
 
 class Admission:
@@ -91,11 +96,6 @@ class Admission:
             self._active += 1
         return Admitted(self, entry, key)
 
-    @property
-    def active(self) -> int:
-        """How many slots are held."""
-        return self._active
-
     def _entry_of(self, caller: Caller) -> "_Entry | Rejection":
         titled = [one for one in self._entries if one.has_title(caller.calling_ae)]
         if not titled:
@@ -133,6 +133,24 @@ class Admitted:
 
     def __exit__(self, *_: object) -> None:
         self.leave()
+
+
+class RecentlyTold:
+    """Of which addresses the log has told within the hour; of a hundred at most. For one thread."""
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._until: dict[str, float] = {}  # oldest first
+
+    def is_news(self, address: str) -> bool:
+        """Return whether to tell of it now; it then counts as told."""
+        now = self._monotonic()
+        while self._until and next(iter(self._until.values())) <= now:
+            del self._until[next(iter(self._until))]
+        if address in self._until or len(self._until) >= _MOST_TOLD:
+            return False
+        self._until[address] = now + _TOLD_FOR_S
+        return True
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address:

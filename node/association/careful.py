@@ -14,13 +14,18 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import N_ACTION_RSP
+from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation, UserIdentityNegotiation
+from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.sop_class import register_uid
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from node import eventlog
 from node.association import commitment, conformance
 from node.association.commitment import StorageCommitment, one_message_at_a_time
 from node.association.gate import Connection
+from node.association.guard import Guard
 from node.association.intake import Answer, Intake, Status, StoreRequest
+from node.dicom.identifiers import shown_title
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.eventlog import Event
 from node.settings import AssociationSettings
@@ -43,23 +48,28 @@ class CarefulLane:
     def __init__(
         self, settings: AssociationSettings, intake: Intake, commitment: StorageCommitment, folder: Path
     ) -> None:
-        self._intake, self._commitment, self._folder = intake, commitment, folder
+        self._settings, self._intake, self._commitment, self._folder = settings, intake, commitment, folder
         self._lock, self._serving = threading.Lock(), 0
+        self._guards: dict[Association, Guard] = {}
         folder.mkdir(exist_ok=True, mode=0o700)
         self._sweep()
         _config.STORE_RECV_CHUNKED_DATASET = True
         tempfile.tempdir = str(folder)
-        self._here = threading.local()  # the association that this thread has begun
+        self._here = threading.local()  # the guard of the association that this thread begins
+        for number, sop_class in enumerate(conformance.PRIVATE_STORAGE_CLASSES):  # unknown ones it would abort
+            register_uid(sop_class, f"PrivateStorage{number}", StorageServiceClass)
         ae = AE(settings.ae_title)
         ae.supported_contexts = conformance.careful_contexts()
         ae.maximum_associations = _PLENTY
         ae.maximum_pdu_size = settings.max_pdu_bytes
-        ae.network_timeout = ae.dimse_timeout = settings.idle_timeout_s
+        ae.network_timeout = None  # the guard's affair: pynetdicom's begins anew with a PDU only when that is whole
+        ae.dimse_timeout = settings.idle_timeout_s
         ae.acse_timeout = settings.request_timeout_s
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         handlers: list[Any] = [
-            (evt.EVT_CONN_OPEN, self._remember),
+            (evt.EVT_CONN_OPEN, self._watch),
+            (evt.EVT_REQUESTED, self._negotiate),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, lambda _event: int(Status.SUCCESS)),
             (evt.EVT_N_ACTION, self._act),
@@ -75,46 +85,84 @@ class CarefulLane:
         """Serve a connection until its association has ended."""
         with self._lock:
             self._serving += 1
+        began, guard = time.monotonic(), Guard(connection.socket, self._settings, self._intake)
+        self._here.guard = guard
         try:
-            RequestHandler(connection.socket, (connection.address, connection.port), self._server)
-            association: Association = self._here.association
-            association.join()
+            RequestHandler(guard.socket, (connection.address, connection.port), self._server)  # type: ignore[arg-type]
+            tally = guard.wait()
+            eventlog.record(
+                Event.ASSOCIATION_ENDED, peer=shown_title(guard.peer), lane="careful", instances=tally.instances,
+                refused=tally.refused, bytes=tally.octets, seconds=round(time.monotonic() - began, 2),
+                ended=f"'{tally.ended}'",
+            )  # fmt: skip
         finally:
             with self._lock:
+                self._guards = {one: other for one, other in self._guards.items() if other is not guard}
                 self._serving -= 1
                 if not self._serving:
                     self._sweep()
 
     def abort(self, connected: socket.socket) -> None:
         """End an association, from another thread."""
-        with contextlib.suppress(OSError):
-            connected.shutdown(socket.SHUT_RDWR)
+        guard = next((one for one in list(self._guards.values()) if one.connected is connected), None)
+        if guard is not None:
+            guard.end("the node stops")
+        else:  # it has not begun
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
 
     def _sweep(self) -> None:
         """Remove what pynetdicom left of instances that were cut off."""
         for file in self._folder.iterdir():
             file.unlink(missing_ok=True)
 
-    def _remember(self, event: evt.Event) -> None:
-        self._here.association = event.assoc
+    def _watch(self, event: evt.Event) -> None:
+        guard: Guard = self._here.guard
+        guard.watch(event.assoc)
+        with self._lock:
+            self._guards[event.assoc] = guard
         one_message_at_a_time(event.assoc)
+
+    def _negotiate(self, event: evt.Event) -> None:
+        """Answer what pynetdicom does not answer by itself, as the bulk lane does."""
+        acceptor, request = event.assoc.acceptor, event.assoc.requestor.primitive
+        assert request is not None
+        accepts = self._settings.user_identity == "accept"
+        for item in request.user_information:
+            if isinstance(item, AsynchronousOperationsWindowNegotiation):
+                window: Any = AsynchronousOperationsWindowNegotiation()
+                window.maximum_number_operations_invoked = window.maximum_number_operations_performed = 1
+                acceptor.add_negotiation_item(window)
+            elif isinstance(item, UserIdentityNegotiation) and item.positive_response_requested and accepts:
+                response: Any = UserIdentityNegotiation()
+                response.server_response = b""
+                acceptor.add_negotiation_item(response)
 
     def _store(self, event: evt.Event) -> Dataset:
         """Answer a C-STORE: the same intake as in the bulk lane."""
-        try:
-            answer = self._take(event)
-        except Exception as error:  # pynetdicom would log its text, patient data included
-            eventlog.record(Event.INSTANCE_REFUSED, logging.ERROR, reason=type(error).__name__)
-            answer = Answer(Status.PROCESSING_FAILURE, "The instance could not be stored")
-        response = Dataset()
-        response.Status = int(answer.status)
-        if answer.comment:
-            response.ErrorComment = answer.comment
-        return response
+        guard = self._guards[event.assoc]
+        with guard.answering():
+            try:
+                answer = self._take(event, guard)
+            except Exception as error:  # pynetdicom would log its text, patient data included
+                eventlog.record(Event.INSTANCE_REFUSED, logging.ERROR, reason=type(error).__name__)
+                answer = Answer(Status.PROCESSING_FAILURE, "The instance could not be stored")
+        taken = answer.status in (Status.SUCCESS, Status.COERCION_OF_DATA_ELEMENTS)
+        guard.tally.instances += taken
+        guard.tally.refused += not taken
+        return _response(answer.status, answer.comment)
 
-    def _take(self, event: evt.Event) -> Answer:
+    def _take(self, event: evt.Event, guard: Guard) -> Answer:
         request: Any = event.request
         requestor, acceptor = event.assoc.requestor, event.assoc.acceptor
+        why = guard.without_room.pop(request.MessageID, None)
+        if why is not None:
+            eventlog.record(
+                Event.INSTANCE_REFUSED, logging.ERROR, reason=f"'{why}'", peer=shown_title(str(requestor.ae_title))
+            )
+            return Answer(Status.OUT_OF_RESOURCES, why.capitalize()[:64])
+        if request.AffectedSOPClassUID != event.context.abstract_syntax:
+            return Answer(Status.SOP_CLASS_NOT_SUPPORTED, "Another SOP Class than the presentation context's")
         incoming = self._intake.begin(
             StoreRequest(
                 str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID),
@@ -141,20 +189,23 @@ class CarefulLane:
             reply = commitment.Reply(commitment.Status.NO_SUCH_SOP_CLASS, "Not negotiated for this context")
         else:
             information = request.ActionInformation
-            reply = self._commitment.take(
-                commitment.Action(
-                    str(request.RequestedSOPClassUID), str(request.RequestedSOPInstanceUID), request.ActionTypeID,
-                    information.getvalue() if information else b"", str(event.assoc.requestor.ae_title),
-                    commitment.Channel(event.assoc, context.context_id, str(context.transfer_syntax)),
-                ),
-                now=time.time(),
+            action = commitment.Action(
+                str(request.RequestedSOPClassUID), str(request.RequestedSOPInstanceUID), request.ActionTypeID,
+                information.getvalue() if information else b"", str(event.assoc.requestor.ae_title),
+                commitment.Channel(event.assoc, context.context_id, str(context.transfer_syntax)),
             )  # fmt: skip
-        response = Dataset()
-        response.Status = int(reply.status)
-        if reply.comment:
-            response.ErrorComment = reply.comment
-        return response, None
+            with self._guards[event.assoc].answering():
+                reply = self._commitment.take(action, now=time.time())
+        return _response(reply.status, reply.comment), None
 
     def _sent(self, event: evt.Event) -> None:
         if isinstance(event.message, N_ACTION_RSP):
             self._commitment.answered(now=time.time())
+
+
+def _response(status: int, comment: str) -> Dataset:
+    response = Dataset()
+    response.Status = int(status)
+    if comment:
+        response.ErrorComment = comment
+    return response

@@ -53,7 +53,10 @@ class Command:
         return self._text(_AFFECTED_SOP_INSTANCE)
 
     def response(self, status: int, comment: str = "") -> bytes:
-        """Return the command set of the answer to it, without a data set."""
+        """Return the command set of the answer, without a data set (PS3.7 sections 9.3.1.2 and 9.3.5.2).
+
+        Affected SOP Class and Instance UID are those of the request; Error Comment: PS3.7 annex C.
+        """
         values = self._values
         parts = [
             _echoed(_AFFECTED_SOP_CLASS, values),
@@ -78,7 +81,10 @@ class Command:
 
 
 def _parsed(encoded: bytes) -> dict[int, bytes]:
-    """Return the values of group 0000 by element number."""
+    """Return the values of group 0000 by element number (PS3.7 section 6.3.1).
+
+    The Standard's ascending order of elements is not insisted on; of one that comes twice the last counts.
+    """
     values: dict[int, bytes] = {}
     at, size = 0, len(encoded)
     while at < size:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
@@ -30,7 +29,15 @@ from node.association.conformance import STORAGE_CLASSES, STORAGE_COMMITMENT
 from node.association.register import Register
 from node.dicom.identifiers import shown_title
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from node.dicom.references import FailureReason, MissingError, Reference, TooManyError, read_request, report_of
+from node.dicom.references import (
+    CommitmentRequest,
+    FailureReason,
+    MissingError,
+    Reference,
+    TooManyError,
+    read_request,
+    report_of,
+)
 from node.dimse import NO_DELAY
 from node.errors import DeliveryError, HeaderError, SpoolError, shown
 from node.eventlog import Event
@@ -43,7 +50,7 @@ SOP_INSTANCE = "1.2.840.10008.1.20.1.1"  # the well-known one: PS3.4 section J.3
 _REQUEST = 1  # Action Type ID: PS3.4 table J.3-1
 _N_EVENT_REPORT_RSP = 0x8100  # PS3.7 table E.1-1
 _MOST_REFERENCES = 10_000  # of one request; chosen: a large MR study has 5,000 instances
-_LARGEST_REQUEST = 4 << 20  # bytes; 10,000 references have 1.9 MB at most
+LARGEST_REQUEST = 4 << 20  # bytes; 10,000 references have 1.9 MB at most
 # Some peers release at once when their request is answered (Orthanc does): time for that, lest the two cross. Chosen.
 _GRACE_S = 0.2
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 600.0  # between attempts; chosen
@@ -99,8 +106,23 @@ class Action:
     channel: Channel
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A report that was told over an association, and where its answer comes out, at whatever time."""
+
+    channel: Channel
+    answers: "queue.SimpleQueue[int]"
+    forget: Callable[[], None]  # that an answer is expected
+    instances: int
+    failed: int
+
+
 class _UnreachableError(DeliveryError):
     """There is no association with a peer, for none of its reports."""
+
+
+class _MuteError(DeliveryError):
+    """A peer was told a report and does not answer: this turn it gets no other."""
 
 
 class StorageCommitment:
@@ -130,6 +152,7 @@ class StorageCommitment:
         self._addresses = {one.ae_title: (one.host, one.port) for one in reversed(peers) if one.host}
         self._register, self._reader, self._commitments = register, reader, commitments
         self._asked_over: dict[int, Channel] = {}  # by the id of the request
+        self._unanswered: dict[int, _Told] = {}  # by the same: told over the association that asked, which goes on
         self._here = threading.local()
         self._answered: dict[int, float] = {}  # by the same: when its report is due, though the row says later
         self._message_ids = itertools.cycle(range(1, 1 << 16))
@@ -156,7 +179,7 @@ class StorageCommitment:
             return Reply(Status.NO_SUCH_SOP_INSTANCE, "Not the well-known SOP Instance")
         if action.action_type != _REQUEST:
             return Reply(Status.NO_SUCH_ACTION, "Only Action Type 1 is known")
-        if len(action.information) > _LARGEST_REQUEST:
+        if len(action.information) > LARGEST_REQUEST:
             return Reply(Status.RESOURCE_LIMITATION, "The request is too large")
         implicit = action.channel.transfer_syntax == ImplicitVRLittleEndian
         try:
@@ -218,15 +241,17 @@ class StorageCommitment:
 
     def _run_once(self, now: float) -> int:
         soon = [id_ for id_, due_s in list(self._answered.items()) if due_s <= now]
-        by_peer: dict[str, list[OwedReport]] = {}
-        for one in self._commitments.due(now=now, besides=soon):
-            by_peer.setdefault(one.peer, []).append(one)
+        owed = self._commitments.due(now=now, besides=soon)
         for id_ in soon:
             del self._answered[id_]
-        taken = sum(self._report_to(peer, owed, now) for peer, owed in by_peer.items())
+        out_of_reach: dict[str, DeliveryError] = {}  # by peer: known for this turn
+        taken = sum(self._attempt_report(one, out_of_reach, now) for one in owed)
         for id_, channel in list(self._asked_over.items()):
             if not channel.association.is_established:
                 self._asked_over.pop(id_, None)
+        for id_, told in list(self._unanswered.items()):
+            if not told.channel.association.is_established and told.answers.empty():
+                del self._unanswered[id_]
         return taken
 
     def _run(self) -> None:
@@ -251,20 +276,19 @@ class StorageCommitment:
             return False
         return True
 
-    def _report_to(self, peer: str, owed: Sequence[OwedReport], now: float) -> int:
-        """Hand reports over to one peer, and return how many it took."""
-        taken = 0
-        unreachable: _UnreachableError | None = None
-        for one in owed:
-            try:
-                if unreachable and self._where_asked(one) is None:  # tried once a turn
-                    raise unreachable
-                self._report(one, now)
-                taken += 1
-            except Exception as error:  # none may hold up the others; what the ledger refuses, `_postpone` raises again
-                unreachable = error if isinstance(error, _UnreachableError) else unreachable
-                self._postpone(one, shown(error), now)
-        return taken
+    def _attempt_report(self, owed: OwedReport, out_of_reach: dict[str, DeliveryError], now: float) -> bool:
+        """Hand a report over, and return whether its peer took it; a peer is waited for once a turn."""
+        try:
+            known = out_of_reach.get(owed.peer)
+            if isinstance(known, _MuteError) or (known and self._where_asked(owed) is None):
+                raise known
+            self._report(owed, now)
+        except Exception as error:  # none may hold up the others; what the ledger refuses, `_postpone` raises again
+            if isinstance(error, _UnreachableError | _MuteError):
+                out_of_reach[owed.peer] = error
+            self._postpone(owed, shown(error), now)
+            return False
+        return True
 
     def _report(self, owed: OwedReport, now: float) -> None:
         """Look at the instances now, tell the peer, and note its answer; DeliveryError if there is none.
@@ -272,25 +296,41 @@ class StorageCommitment:
         A refusal is noted as well, and is no reason to try again: the peer has been told, and would refuse the same
         report tomorrow.
         """
-        request = self._commitments.request(owed.id)
-        reasons = [self.reason_against(one) for one in request.references]  # before there is a peer that waits
-        status = self._tell(owed, *report_of(request, reasons))
+        told, status = self._tell(owed)
+        told.forget()
         self._commitments.settle(owed.id, CommitmentState.REPORTED, f"0x{status:04X}", now=now)
         eventlog.record(
             Event.COMMITMENT_REPORTED, logging.INFO if status == 0 else logging.WARNING, peer=shown_title(owed.peer),
-            request=owed.id, instances=len(reasons), failed=sum(one is not None for one in reasons),
-            status=f"0x{status:04X}",
+            request=owed.id, instances=told.instances, failed=told.failed, status=f"0x{status:04X}",
         )  # fmt: skip
 
-    def _tell(self, owed: OwedReport, event_type: int, report: Dataset) -> int:
-        """Return the peer's answer to a report, told where it was asked for, else over an association of ours."""
+    def _tell(self, owed: OwedReport) -> tuple[_Told, int]:
+        """Return what was told, and the peer's answer: where it was asked for, else over an association of ours.
+
+        While the association that asked goes on, its peer is not told again: the answer may still come.
+        """
+        told = self._unanswered.get(owed.id)
+        if told is not None:
+            if told.channel.association.is_established and told.answers.empty():
+                raise _MuteError("the peer has not answered the report yet")
+            del self._unanswered[owed.id]
+            with contextlib.suppress(queue.Empty):
+                return told, told.answers.get_nowait()
+        request = self._commitments.request(owed.id)
+        reasons = [self.reason_against(one) for one in request.references]  # before there is a peer that waits
         channel = self._where_asked(owed)
         if channel is not None:
             del self._asked_over[owed.id]
-            with contextlib.suppress(DeliveryError):
-                return self._told(channel, event_type, report)
+            told = self._sent(owed, channel, request, reasons)
+            try:
+                return told, self._answer(told)
+            except _MuteError:
+                if channel.association.is_established:
+                    self._unanswered[owed.id] = told
+                    raise
         with self._associated(owed.peer) as channel:
-            return self._told(channel, event_type, report)
+            told = self._sent(owed, channel, request, reasons)
+            return told, self._answer(told)
 
     def _where_asked(self, owed: OwedReport) -> Channel | None:
         """Return the association on which a report was asked for, if it is still there."""
@@ -320,12 +360,15 @@ class StorageCommitment:
             return FailureReason.CLASS_INSTANCE_CONFLICT
         return None
 
-    def _told(self, channel: Channel, event_type: int, report: Dataset) -> int:
-        """Send an N-EVENT-REPORT-RQ and return the status of the answer; DeliveryError if none comes.
+    def _sent(
+        self, owed: OwedReport, channel: Channel, request: CommitmentRequest, reasons: Sequence[FailureReason | None]
+    ) -> _Told:
+        """Send an N-EVENT-REPORT-RQ.
 
         Not by `send_n_event_report`: that pauses the reader of pynetdicom until the answer comes. On an association
         that goes on, it takes the next C-STORE-RQ for the answer and aborts, and a release waits for its time-out.
         """
+        event_type, report = report_of(request, reasons)
         encoded = encode(report, channel.transfer_syntax == ImplicitVRLittleEndian, True)
         if encoded is None:
             raise DeliveryError("the report cannot be encoded")
@@ -333,26 +376,31 @@ class StorageCommitment:
         message.MessageID = next(self._message_ids)
         message.AffectedSOPClassUID, message.AffectedSOPInstanceUID = STORAGE_COMMITMENT, SOP_INSTANCE
         message.EventTypeID, message.EventInformation = event_type, io.BytesIO(encoded)
-        answers: queue.SimpleQueue[int] = queue.SimpleQueue()
+        association, answers = channel.association, queue.SimpleQueue[int]()
 
         def heard(event: evt.Event) -> None:
             command = event.message.command_set
             if command.CommandField == _N_EVENT_REPORT_RSP and command.MessageIDBeingRespondedTo == message.MessageID:
                 answers.put(int(command.Status))
+                self._answered[owed.id] = 0.0  # if nobody waits any more, it is for the next turn, now
+                self._wake.set()
 
-        association = channel.association
         association.bind(evt.EVT_DIMSE_RECV, heard)
-        try:
-            association.dimse.send_msg(message, channel.context_id)
-            deadline = time.monotonic() + _ANSWER_TIMEOUT_S
-            while association.is_established and time.monotonic() < deadline and not self._closing.is_set():
-                with contextlib.suppress(queue.Empty):
-                    return answers.get(timeout=_POLL_S)
+        association.dimse.send_msg(message, channel.context_id)
+        return _Told(
+            channel, answers, lambda: association.unbind(evt.EVT_DIMSE_RECV, heard), len(reasons),
+            sum(one is not None for one in reasons),
+        )  # fmt: skip
+
+    def _answer(self, told: _Told) -> int:
+        """Return the status of the answer; _MuteError if none comes in time, or none can come any more."""
+        association, deadline = told.channel.association, time.monotonic() + _ANSWER_TIMEOUT_S
+        while association.is_established and time.monotonic() < deadline and not self._closing.is_set():
             with contextlib.suppress(queue.Empty):
-                return answers.get_nowait()
-        finally:
-            association.unbind(evt.EVT_DIMSE_RECV, heard)
-        raise DeliveryError("the peer did not answer the report")
+                return told.answers.get(timeout=_POLL_S)
+        with contextlib.suppress(queue.Empty):
+            return told.answers.get_nowait()
+        raise _MuteError("the peer did not answer the report")
 
     def _postpone(self, owed: OwedReport, reason: str, now: float) -> None:
         if self._closing.is_set():  # no fault of the peer
@@ -385,7 +433,7 @@ class StorageCommitment:
             IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME,
         )  # fmt: skip
         ae.connection_timeout = ae.acse_timeout = _CONNECT_TIMEOUT_S
-        ae.network_timeout = ae.dimse_timeout = _ANSWER_TIMEOUT_S
+        ae.network_timeout = 2 * _ANSWER_TIMEOUT_S  # pynetdicom is to end nothing before we do
         context = build_context(STORAGE_COMMITMENT, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         try:
             association = ae.associate(
@@ -401,6 +449,9 @@ class StorageCommitment:
             if not accepted:
                 raise DeliveryError("the peer does not take reports on storage commitment")
             yield Channel(association, accepted[0].context_id or 0, str(accepted[0].transfer_syntax[0]))
+        except _MuteError:
+            association.abort()  # it would not answer a release either
+            raise
         finally:
             association.release()
 

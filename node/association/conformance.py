@@ -44,7 +44,10 @@ def bulk_contexts() -> tuple[PresentationContext, ...]:
     """Return what the bulk lane accepts: storage in every syntax of the table, verification uncompressed."""
     every: list[str | uid.UID] = list(TRANSFER_SYNTAXES)
     storage = [build_context(storage_class, every) for storage_class in STORAGE_CLASSES]
-    return (_uncompressed(VERIFICATION), *storage)
+    contexts = (_uncompressed(VERIFICATION), *storage)
+    for one in contexts:  # whoever negotiates roles may be SCU; we are no C-STORE SCU here (PS3.7 section D.3.3.4)
+        one.scu_role, one.scp_role = True, False
+    return contexts
 
 
 def careful_contexts() -> list[PresentationContext]:

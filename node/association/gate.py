@@ -18,17 +18,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from node.association.admission import parse_address
+from node.association.admission import RecentlyTold, parse_address
 from node.association.tls import ServerTls, UnreadSocket, subject_of
+from node.association.wire import A_ASSOCIATE_RQ, PDU_HEADER
 from node.eventlog import Event, record
 from node.settings import AssociationSettings
 
 _BACKLOG = 512  # receiver.md 5.1: pynetdicom's 5 loses connections when several scanners begin at once
-_HEADER = 6  # PS3.8 table 9-11: type, reserved, length
-_ASSOCIATE_RQ = 0x01
 _LEAST_LENGTH = 68  # PS3.8 table 9-11: the fixed fields after the length
 _LONGEST_LENGTH = 65536  # reliability.md V4; the largest that senders with 128 contexts and all syntaxes make is 40 kB
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_NOT_LISTENING = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP)  # accept(2): no call will come again
 _RESOURCE_WAIT_S = 0.05  # chosen
 _LOOK_AGAIN_S = 0.02  # chosen
 _TELL_EVERY_S = 60.0  # a port scan makes one line a minute, not thousands
@@ -73,14 +73,14 @@ def bytes_wanted(start: bytes) -> int:
     NotARequestError
         On another PDU type, or a length of less than 68 or more than 65536 bytes.
     """
-    if start[:1] not in (b"", bytes([_ASSOCIATE_RQ])):
+    if start[:1] not in (b"", bytes([A_ASSOCIATE_RQ])):
         raise NotARequestError
-    if len(start) < _HEADER:
-        return _HEADER
-    length = int.from_bytes(start[2:_HEADER])
+    if len(start) < PDU_HEADER:
+        return PDU_HEADER
+    length = int.from_bytes(start[2:PDU_HEADER])
     if not _LEAST_LENGTH <= length <= _LONGEST_LENGTH:
         raise NotARequestError
-    return _HEADER + length
+    return PDU_HEADER + length
 
 
 class _Greeting(Protocol):
@@ -110,8 +110,8 @@ class _PlainGreeting:
         self._woken_at = 1
 
     def look(self) -> bytes | None:
-        wanted = bytes_wanted(start := self._peek(_HEADER))
-        if len(start) == _HEADER and len(request := self._peek(wanted)) == wanted:
+        wanted = bytes_wanted(start := self._peek(PDU_HEADER))
+        if len(start) == PDU_HEADER and len(request := self._peek(wanted)) == wanted:
             self._wake_at(1)  # otherwise the owner's reads would wait for as many bytes again
             return request
         self.is_woken_early = wanted == self._woken_at
@@ -197,6 +197,9 @@ class Gate:
         Asked before anything is read.
     serve
         Has to close the socket. What it raises is recorded by class, and the socket is closed.
+    end_process
+        Called if listening has ended by an error of ours: a process that is up and answers nobody helps nobody, and
+        one that has ended is started again.
     """
 
     # threading.stack_size is the whole process's: to lower it for these threads only would race with all others that
@@ -208,11 +211,14 @@ class Gate:
         tls: ServerTls | None,
         address_allowed: Callable[[str], bool],
         serve: Callable[[Connection], None],
+        *,
+        end_process: Callable[[], object] = lambda: os._exit(1),
     ) -> None:
         self._settings = settings
         self._tls = tls
         self._address_allowed = address_allowed
         self._serve = serve
+        self._end_process = end_process
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._arrived: deque[_Arrived | None] = deque()  # None: descriptors are needed
@@ -220,6 +226,7 @@ class Gate:
         self._early: deque[tuple[float, _Waiting]] = deque()  # woken too early; when to look again
         self._told: Counter[str] = Counter()
         self._tell_at = 0.0
+        self._strangers = RecentlyTold()  # the accepting thread's alone
         # Connections that came to nothing, by reason. Each key is counted by one thread, and none is added later.
         self.turned_away = Counter(dict.fromkeys((*_WORTH_A_LINE, "gone"), 0))
 
@@ -236,8 +243,8 @@ class Gate:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._bell, select.EPOLLIN)
         self._threads = [
-            threading.Thread(target=self._accept_all, name="gate-accept", daemon=True),
-            threading.Thread(target=self._greet_all, name="gate-greeter", daemon=True),
+            threading.Thread(target=self._run, args=(self._accept_all,), name="gate-accept", daemon=True),
+            threading.Thread(target=self._run, args=(self._greet_all,), name="gate-greeter", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -247,17 +254,13 @@ class Gate:
         """The TCP port it listens on; of interest where the settings say 0."""
         return int(self._listener.getsockname()[1])
 
-    @property
-    def waiting(self) -> int:
-        """How many connections have not yet sent a whole request."""
-        return len(self._waiting)
-
     def stop(self) -> None:
         """Take no more connections and close those that wait; those handed to `serve` are its own affair."""
         if self._stopping.is_set() or not self._threads:
             return
         self._stopping.set()
-        self._listener.shutdown(socket.SHUT_RDWR)  # wakes `accept`; closing alone does not
+        with suppress(OSError):  # it is lost already
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes `accept`; closing alone does not
         os.eventfd_write(self._bell, 1)
         for thread in self._threads:
             thread.join()
@@ -270,6 +273,15 @@ class Gate:
         self._epoll.close()
         os.close(self._bell)
 
+    def _run(self, loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except BaseException as error:  # unforeseen; the text may quote what a peer sent
+            try:
+                record(Event.GATE_FAILED, logging.ERROR, error=type(error).__name__)
+            finally:
+                self._end_process()
+
     def _accept_all(self) -> None:
         while not self._stopping.is_set():
             try:
@@ -278,12 +290,16 @@ class Gate:
                 if error.errno in _OUT_OF_RESOURCES:  # the connection stays in the backlog: no spinning on it
                     self._post(None)
                     self._stopping.wait(_RESOURCE_WAIT_S)
+                elif error.errno in _NOT_LISTENING and not self._stopping.is_set():
+                    raise
                 continue  # anything else concerns one connection (accept(2)), or is the stop
             try:
                 address = str(parse_address(host))
                 if not self._address_allowed(address):
                     self.turned_away["address"] += 1
                     accepted.close()
+                    if self._strangers.is_news(address):
+                        record(Event.CALLER_UNKNOWN, logging.WARNING, address=address)
                     continue
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # receiver.md section 2
                 accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -334,10 +350,10 @@ class Gate:
             elif waiting.greeting.is_woken_early:
                 # The kernel also wakes us while the window is smaller than a segment. It grows when the peer has its
                 # acknowledgement; until then we would be woken again and again.
-                self._epoll.modify(waiting.descriptor, select.EPOLLRDHUP)
                 self._early.append((time.monotonic() + _LOOK_AGAIN_S, waiting))
+                self._watch_for(waiting, select.EPOLLRDHUP)
             elif waiting.greeting.events != before:
-                self._epoll.modify(waiting.descriptor, waiting.greeting.events)
+                self._watch_for(waiting, waiting.greeting.events)
 
     def _take_arrived(self) -> None:
         with suppress(BlockingIOError):
@@ -362,7 +378,10 @@ class Gate:
         deadline = arrived.at + self._settings.request_timeout_s
         waiting = _Waiting(greeting, greeting.socket.fileno(), arrived.address, arrived.port, deadline)
         self._waiting[waiting.descriptor] = waiting
-        self._epoll.register(waiting.descriptor, greeting.events)
+        try:
+            self._epoll.register(waiting.descriptor, greeting.events)
+        except OSError:  # ENOSPC: /proc/sys/fs/epoll/max_user_watches; ENOMEM
+            self._drop(waiting, "resources")
 
     def _end_overdue(self) -> None:
         now = time.monotonic()
@@ -378,10 +397,21 @@ class Gate:
         while self._early and self._early[0][0] <= now:
             _, waiting = self._early.popleft()
             if self._waiting.get(waiting.descriptor) is waiting:
-                self._epoll.modify(waiting.descriptor, waiting.greeting.events)
+                self._watch_for(waiting, waiting.greeting.events)
+
+    def _watch_for(self, waiting: _Waiting, events: int) -> None:
+        try:
+            self._epoll.modify(waiting.descriptor, events)
+        except OSError:  # ENOMEM
+            self._drop(waiting, "resources")
 
     def _hand_over(self, waiting: _Waiting, request: bytes) -> None:
-        self._forget(waiting)
+        try:
+            self._epoll.unregister(waiting.descriptor)
+        except OSError:  # it would go on to wake us
+            self._drop(waiting, "resources")
+            return
+        del self._waiting[waiting.descriptor]
         greeting = waiting.greeting
         connection = Connection(greeting.socket, waiting.address, waiting.port, request, greeting.tls_subject)
         thread = threading.Thread(target=self._served, args=(connection,), name="association", daemon=True)
@@ -399,13 +429,11 @@ class Gate:
             connection.socket.close()
 
     def _drop(self, waiting: _Waiting, reason: str) -> None:
-        self._forget(waiting)
-        self.turned_away[reason] += 1
-        waiting.greeting.socket.close()
-
-    def _forget(self, waiting: _Waiting) -> None:
         del self._waiting[waiting.descriptor]
-        self._epoll.unregister(waiting.descriptor)
+        self.turned_away[reason] += 1
+        with suppress(OSError):
+            self._epoll.unregister(waiting.descriptor)
+        waiting.greeting.socket.close()
 
     def _tell(self) -> None:
         now = time.monotonic()

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,15 +10,13 @@ from enum import IntEnum
 from node import eventlog
 from node.association.register import Register
 from node.dicom import part10
-from node.dicom.identifiers import shown_title
+from node.dicom.identifiers import is_uid, shown_title
 from node.dicom.routing import HeadTooShort, Routing, read_routing
 from node.errors import HeaderError, SpoolError, SpoolFullError
 from node.eventlog import Event, alias
 from node.records import Origin
 from node.settings import AssociationSettings
 from node.spool import Recording, Spool
-
-_UID = re.compile(r"[0-9.]{1,64}")  # PS3.5 section 9.1, less its rule on leading zeros, which scanners break
 
 
 class Status(IntEnum):
@@ -33,7 +30,7 @@ class Status(IntEnum):
     DOES_NOT_MATCH_SOP_CLASS = 0xA900
     CANNOT_UNDERSTAND = 0xC000
     CONTRADICTS = 0xC001
-    HELD_WITH_A_REMARK = 0xB000  # a warning: stored. PS3.4 has none that says just what is the matter; the comment does
+    COERCION_OF_DATA_ELEMENTS = 0xB000  # a warning: stored. None says just what is the matter; the Error Comment does
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,9 @@ class Intake:
         self.spool, self.register = spool, register
         self.largest = settings.max_instance_mb << 20
         if settings.on_conflict == "warn":
-            self.contradiction = Answer(Status.HELD_WITH_A_REMARK, "Held, but contradicts an instance of the same UID")
+            self.contradiction = Answer(
+                Status.COERCION_OF_DATA_ELEMENTS, "Held, but contradicts an instance of the same UID"
+            )
         else:
             self.contradiction = Answer(Status.CONTRADICTS, "Another content is held under this SOP Instance UID")
 
@@ -126,7 +125,7 @@ class Incoming:
 
     def _begin(self) -> None:
         for uid in (self._request.sop_class, self._request.sop_instance):
-            if not _UID.fullmatch(uid):
+            if not is_uid(uid):
                 raise HeaderError("A UID of the command is missing or malformed")
         self._intake.register.require_room()
         self._recording = self._intake.spool.begin()
@@ -222,7 +221,7 @@ def _answer_to(error: Exception) -> tuple[Answer, str]:
         case HeaderError():
             return Answer(Status.CANNOT_UNDERSTAND, str(error)[:64]), str(error)
         case SpoolFullError():
-            return Answer(Status.OUT_OF_RESOURCES, "The disk of the node is full"), str(error)
+            return Answer(Status.OUT_OF_RESOURCES, str(error).capitalize()[:64]), str(error)
         case SpoolError():
             return Answer(Status.OUT_OF_RESOURCES, "The disk of the node refuses"), str(error)
         case _:

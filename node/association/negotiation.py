@@ -16,10 +16,12 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
-from node.association.admission import Rejection
+from node.association.admission import WRONG_APPLICATION_CONTEXT, WRONG_PROTOCOL_VERSION, Rejection
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.errors import HeaderError
 
+_PROTOCOL_VERSION = 0x0001
+_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 annex A.2.1
 _ACCEPTED = 0x00  # of a presentation context: PS3.8 table 9-18
 
 
@@ -42,15 +44,31 @@ class AssociateRequest:
             self.called_ae = str(self._primitive.called_ae_title).strip(" ")
             self.calling_ae = str(self._primitive.calling_ae_title).strip(" ")
             proposed = self._primitive.presentation_context_definition_list
+            self._protocol_version = int(pdu.protocol_version)
+            self._application_context = str(pdu.application_context_name or "")
             self.proposed = frozenset(str(one.abstract_syntax) for one in proposed)
         except Exception as error:  # pynetdicom raises many kinds on garbage, and their texts quote it
             raise HeaderError("the A-ASSOCIATE-RQ cannot be read") from error
+
+    @property
+    def unsupported(self) -> Rejection | None:
+        """What of the protocol itself is not ours, whoever asks (PS3.8 sections 9.3.2, 7.1.1.2).
+
+        Of the protocol version only bit 0 is tested, as PS3.8 table 9-11 demands and DCMTK does.
+        """
+        if not self._protocol_version & _PROTOCOL_VERSION:
+            return WRONG_PROTOCOL_VERSION
+        if self._application_context != _APPLICATION_CONTEXT:
+            return WRONG_APPLICATION_CONTEXT
+        return None
 
     def accept(
         self, supported: Iterable[PresentationContext], *, largest_pdu: int, answer_identity: bool
     ) -> tuple[dict[int, Context], bytes]:
         """Return the accepted contexts by ID, and the A-ASSOCIATE-AC that says so.
 
+        A peer that proposes roles may be SCU and not SCP; who would be SCP only does not get the context (PS3.7 section
+        D.3.3.4). Of several transfer syntaxes in a context the one that `supported` names first is taken.
         Extended negotiation of SOP Classes is not answered, which means: not taken up (PS3.7 section D.3.3.5).
         """
         items: list[Any] = self._primitive.user_information

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +15,11 @@ from node.association.careful import CarefulLane
 from node.association.commitment import StorageCommitment
 from node.association.gate import Connection, Gate
 from node.association.intake import Intake
-from node.association.lane import Lane, Parties
+from node.association.lane import Lane, Tally
 from node.association.negotiation import AssociateRequest, rejected
 from node.association.register import Register
 from node.association.tls import ServerTls
-from node.association.wire import ConnectionEndedError, Wire, a_abort
+from node.association.wire import AbortReason, ConnectionEndedError, Wire, a_abort
 from node.dicom.identifiers import shown_title
 from node.errors import HeaderError
 from node.eventlog import Event
@@ -29,7 +30,6 @@ from node.spool import Spool, SpoolReader
 _CAREFUL = "careful"  # folder in the spool
 _DRAIN_POLL_S = 0.05
 _LINGER_S = 1.0  # that a peer gets to read our last word; chosen
-_INVALID_PARAMETER = 6  # PS3.8 table 9-26
 
 
 class Receiver:
@@ -98,18 +98,23 @@ class Receiver:
             try:
                 self._admit(connection)
             except HeaderError:
-                eventlog.record(Event.ASSOCIATION_REFUSED, logging.WARNING, reason="'request cannot be read'")
-                self._last_word(connection, a_abort(_INVALID_PARAMETER))
+                eventlog.record(
+                    Event.ASSOCIATION_REFUSED, logging.WARNING, reason="'request cannot be read'",
+                    address=connection.address,
+                )  # fmt: skip
+                self._last_word(connection, a_abort(AbortReason.INVALID_PARAMETER))
             _linger(connection.socket)
 
     def _admit(self, connection: Connection) -> None:
         request = AssociateRequest(connection.request)
         peer = shown_title(request.calling_ae)
-        admitted = self._admission.admit(
-            Caller(request.called_ae, request.calling_ae, connection.address, connection.tls_subject)
-        )
+        caller = Caller(request.called_ae, request.calling_ae, connection.address, connection.tls_subject)
+        admitted = request.unsupported or self._admission.admit(caller)
         if isinstance(admitted, Rejection):
-            eventlog.record(Event.ASSOCIATION_REFUSED, logging.WARNING, reason=f"'{admitted.why}'", peer=peer)
+            eventlog.record(
+                Event.ASSOCIATION_REFUSED, logging.WARNING, reason=f"'{admitted.why}'", peer=peer,
+                called=shown_title(request.called_ae), address=connection.address,
+            )  # fmt: skip
             self._last_word(connection, rejected(admitted))
             return
         with admitted:
@@ -118,33 +123,38 @@ class Receiver:
                 with self._counted(lambda: self._careful.abort(connection.socket)):
                     self._careful.serve(connection)
             else:
-                self._bulk(connection, request, peer)
+                began = time.monotonic()
+                tally = self._bulk(connection, request, caller)
+                eventlog.record(
+                    Event.ASSOCIATION_ENDED, peer=peer, instances=tally.instances, refused=tally.refused,
+                    bytes=tally.octets, seconds=round(time.monotonic() - began, 2), ended=f"'{tally.ended}'",
+                )  # fmt: skip
 
-    def _bulk(self, connection: Connection, request: AssociateRequest, peer: str) -> None:
+    def _bulk(self, connection: Connection, request: AssociateRequest, caller: Caller) -> Tally:
         settings = self._settings
-        began = time.monotonic()
-        connection.socket.recv(len(connection.request))  # only looked at until now
-        wire = Wire(
-            connection.socket,
-            largest_pdu=settings.max_pdu_bytes,
-            idle_s=settings.idle_timeout_s,
-            slowest=settings.slowest_bytes_per_s,
-        )
+        try:
+            connection.socket.recv(len(connection.request))  # only looked at until now
+            wire = Wire(
+                connection.socket,
+                largest_pdu=settings.max_pdu_bytes,
+                idle_s=settings.idle_timeout_s,
+                slowest=settings.slowest_bytes_per_s,
+            )
+        except OSError:  # reset by the peer behind its request
+            return Tally(ended="connection broke")
         contexts, answer = request.accept(
             conformance.bulk_contexts(),
             largest_pdu=settings.max_pdu_bytes,
             answer_identity=settings.user_identity == "accept",
         )
-        parties = Parties(request.calling_ae, request.called_ae, connection.address)
-        lane = Lane(wire, contexts, self._intake, parties, largest_pdu=settings.max_pdu_bytes)
-        with self._counted(wire.stop), contextlib.suppress(ConnectionEndedError):
-            wire.send(answer)
+        lane = Lane(wire, contexts, self._intake, caller, largest_pdu=settings.max_pdu_bytes)
+        with self._counted(wire.stop):
+            try:
+                wire.send(answer)
+            except ConnectionEndedError as error:
+                return Tally(ended=error.why)
             lane.serve()
-        tally = lane.tally
-        eventlog.record(
-            Event.ASSOCIATION_ENDED, peer=peer, instances=tally.instances, refused=tally.refused, bytes=tally.octets,
-            seconds=round(time.monotonic() - began, 2), ended=f"'{tally.ended}'",
-        )  # fmt: skip
+        return lane.tally
 
     @contextlib.contextmanager
     def _counted(self, end: Callable[[], None]) -> Iterator[None]:
@@ -165,11 +175,18 @@ class Receiver:
 
 
 def _linger(connected: socket.socket) -> None:
-    """Let the peer read our last word: closing with something unread would discard it at the peer."""
+    """Let the peer read our last word: closing with something unread would discard it at the peer.
+
+    Under TLS the last word is the alert close_notify (RFC 8446 section 6.1); what comes behind it is not decrypted.
+    """
+    deadline = time.monotonic() + _LINGER_S
     with contextlib.suppress(OSError):
-        connected.shutdown(socket.SHUT_WR)
-        deadline = time.monotonic() + _LINGER_S
+        if isinstance(connected, ssl.SSLSocket):
+            connected.settimeout(_LINGER_S)
+            with contextlib.suppress(OSError, ValueError):  # the peer does not answer it, or sends on, or has gone
+                connected.unwrap()
+        socket.socket.shutdown(connected, socket.SHUT_WR)
         while (left := deadline - time.monotonic()) > 0:
             connected.settimeout(left)
-            if not connected.recv(1 << 16):
+            if not socket.socket.recv(connected, 1 << 16):
                 break

@@ -38,6 +38,7 @@ class Register:
         self._released = threading.Condition(self._lock)  # a claim ended
         self._work = threading.Condition(self._lock)  # something waits for its row
         self._claimed: set[str] = set()
+        self._paused = False
         self._waiting: list[ReceivedInstance] = []
         self._unwritten: dict[str, list[Version]] = {}  # of what waits, by SOP Instance UID
         self._repeated: set[tuple[str, str]] = set()  # study and series
@@ -79,7 +80,7 @@ class Register:
     def claim(self, sop_instance: str) -> Iterator[list[Version]]:
         """Hold a SOP Instance UID against other associations, and say what is held under it."""
         with self._lock:
-            while sop_instance in self._claimed:
+            while self._paused or sop_instance in self._claimed:
                 self._released.wait()
             self._claimed.add(sop_instance)
         try:
@@ -87,6 +88,20 @@ class Register:
         finally:
             with self._lock:
                 self._claimed.discard(sop_instance)
+                self._released.notify_all()
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Hold every SOP Instance UID: nobody is told that an instance is held while it is being dropped."""
+        with self._lock:
+            self._paused = True
+            while self._claimed:
+                self._released.wait()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._paused = False
                 self._released.notify_all()
 
     def versions(self, sop_instance: str) -> list[Version]:
@@ -114,7 +129,7 @@ class Register:
     def require_room(self) -> None:
         """SpoolFullError if the ledger has fallen too far behind."""
         if len(self._waiting) >= _MOST_WAITING:
-            raise SpoolFullError("the ledger does not follow")
+            raise SpoolFullError("the ledger of the node is far behind")
 
     def enter(self, header: RecordHeader, *, contradicts: bool) -> None:
         """Know an instance from now on; its row follows. The caller holds the claim of its UID."""

@@ -28,7 +28,9 @@ class Retention:
         """Drop what has become too old at `now` (seconds since 1970), and return how many segments became free."""
         if not self._keep_days:
             return 0
-        studies = self._ledger.expire(before_s=now - self._keep_days * _DAY_S)
+        with self._register.pause():
+            self._register.flush(now=now)  # what came again meanwhile is not old
+            studies = self._ledger.expire(before_s=now - self._keep_days * _DAY_S)
         # In this order: in what is sealed nothing more is recorded, and all that was has its row after the flush.
         sealed = self._spool.sealed()
         self._register.flush(now=now)

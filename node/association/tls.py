@@ -229,6 +229,9 @@ def _context(settings: TlsSettings) -> ssl.SSLContext:
     # No tickets: they outlive a revocation, and an association of minutes gains nothing by resumption.
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    # A connection that ends without close_notify, as by our own stop, is no fault: the A-ABORT is still to be sent over
+    # it. Nothing can be cut off unnoticed, because PDUs and messages say where they end.
+    context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
     context.num_tickets = 0
     context.sslsocket_class = UnreadSocket
     _load_own(context, settings.certificate, settings.key)

@@ -10,21 +10,31 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from enum import IntEnum
 
 from node.errors import NodeError
 
-P_DATA_TF, A_RELEASE_RQ, A_ABORT = 0x04, 0x05, 0x07  # PS3.8 sections 9.3.5, 9.3.6, 9.3.8
+A_ASSOCIATE_RQ, P_DATA_TF, A_RELEASE_RQ, A_ABORT = 0x01, 0x04, 0x05, 0x07  # PS3.8 sections 9.3.2, 9.3.5, 9.3.6, 9.3.8
 A_RELEASE_RP = b"\x06\0\0\0\0\4\0\0\0\0"  # PS3.8 section 9.3.7
 PDU_HEADER, PDV_HEADER = 6, 6
 
-_PDU = struct.Struct(">BxL")  # type, length of what follows (PS3.8 table 9-11 and others)
+_PDU = struct.Struct(">BxL")  # type, reserved, length of what follows: so begins every PDU (PS3.8 tables 9-11 to 9-26)
 _PDV = struct.Struct(">LBB")  # item length, presentation context ID, message control header (PS3.8 section 9.3.5.1)
 _P_DATA = struct.Struct(">BBLLBB")
 _COMMAND_AND_LAST = 0x03  # PS3.8 annex E.2
-_SMALLEST_BUFFER = 1 << 18
+_SMALLEST_BUFFER = 1 << 19
 _LEAST_ROOM = 1 << 16  # with less left at the end of the buffer the next bytes go to its start; chosen
 _PACE_S = 15.0  # how long a peer may be slower than allowed; chosen
 _LOOK_UP_S = 5.0  # longest wait in one `recv`, after which deadlines are looked at; chosen
+
+
+class AbortReason(IntEnum):
+    """Why the service provider aborts: PS3.8 table 9-26."""
+
+    NOT_SPECIFIED = 0
+    UNRECOGNIZED_PDU = 1
+    UNEXPECTED_PDU = 2
+    INVALID_PARAMETER = 6
 
 
 class ConnectionEndedError(NodeError):
@@ -62,22 +72,29 @@ class Wire:
         self._in_message = False
         self._since, self._arrived = time.monotonic(), 0
         self.before_reuse: Callable[[], None] = lambda: None  # called before what was handed out is overwritten
-        whole, fraction = divmod(min(_LOOK_UP_S, idle_s / 4), 1.0)
-        wait = struct.pack("ll", int(whole), max(1, int(1e6 * fraction)))
-        # Not settimeout: that costs a poll for each recv.
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", max(1, int(idle_s)), 0))
+        self._look_up_s = min(_LOOK_UP_S, idle_s / 4)
+        self._is_tls = isinstance(connected, ssl.SSLSocket)
+        if self._is_tls:
+            connected.settimeout(self._look_up_s)  # of SO_RCVTIMEO nothing is heard: CPython calls SSL_read again
+        else:  # settimeout would cost a poll for each recv
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._look_up_s))
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(idle_s))
 
     def stop(self) -> None:
         """Let the next wait end, from another thread; what is being received is dropped."""
         self._stopping.set()
         with contextlib.suppress(OSError):  # gone already
-            self._socket.shutdown(socket.SHUT_RD)
+            # Not the method of SSLSocket: it drops the TLS layer, and our A-ABORT would go out in the clear.
+            socket.socket.shutdown(self._socket, socket.SHUT_RD)
 
     def send(self, content: bytes) -> None:
         """Send all of it; ConnectionEndedError if the peer does not take it."""
         try:
+            if self._is_tls:
+                self._socket.settimeout(self._idle_s)
             self._socket.sendall(content)
+            if self._is_tls:
+                self._socket.settimeout(self._look_up_s)
         except OSError as error:
             raise ConnectionEndedError("does not take our answer") from error
 
@@ -133,8 +150,8 @@ class Wire:
         while True:
             try:
                 count = self._socket.recv_into(self._view[self._written :])
-            except (BlockingIOError, ssl.SSLWantReadError):
-                count = -1  # SO_RCVTIMEO ran out
+            except (BlockingIOError, TimeoutError):
+                count = -1  # the look-up time ran out: SO_RCVTIMEO, or settimeout under TLS
             except OSError as error:
                 raise ConnectionEndedError("connection broke") from error
             now = time.monotonic()
@@ -161,12 +178,17 @@ class Wire:
             self._since, self._arrived = now, 0
 
 
+def _timeval(seconds: float) -> bytes:
+    """Return a `struct timeval`; never zero, which would mean for ever (socket(7))."""
+    return struct.pack("ll", int(seconds), max(1, int(1e6 * (seconds % 1))))
+
+
 def p_data(context: int, command: bytes) -> bytes:
     """Return the P-DATA-TF PDU of a whole command set (PS3.8 section 9.3.5)."""
     size = len(command)
     return _P_DATA.pack(P_DATA_TF, 0, size + 6, size + 2, context, _COMMAND_AND_LAST) + command
 
 
-def a_abort(reason: int) -> bytes:
-    """Return an A-ABORT PDU of the service provider (PS3.8 section 9.3.8)."""
+def a_abort(reason: AbortReason) -> bytes:
+    """Return an A-ABORT PDU of the service provider (PS3.8 section 9.3.8, table 9-26)."""
     return bytes((A_ABORT, 0, 0, 0, 0, 4, 0, 0, 2, reason))

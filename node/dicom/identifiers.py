@@ -1,6 +1,7 @@
 """Identifiers: UIDs, AE titles, UIDs derived from what they name."""
 
 import hashlib
+import re
 from typing import NewType
 
 from node.errors import SettingsError
@@ -11,6 +12,12 @@ InstanceUID = NewType("InstanceUID", str)
 AETitle = NewType("AETitle", str)
 
 _LONGEST_AE_TITLE = 16  # PS3.5 table 6.2-1, VR AE
+_UID = re.compile(r"[0-9.]{1,64}")  # PS3.5 section 9.1, less its rule on leading zeros, which scanners break
+
+
+def is_uid(text: str) -> bool:
+    """Return whether `text`, without padding, can be a UID: 1 to 64 digits and dots."""
+    return _UID.fullmatch(text) is not None
 
 
 def parse_ae_title(text: str) -> AETitle:

@@ -4,7 +4,6 @@ The request is read on bytes as they came, by lengths alone: nothing is recursiv
 wanted, so that no nesting can hurt. What else it holds is passed over.
 """
 
-import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 
+from node.dicom.identifiers import is_uid
 from node.errors import HeaderError
 
 _TRANSACTION, _REFERENCED = 0x00081195, 0x00081199  # Transaction UID, Referenced SOP Sequence
@@ -21,7 +21,6 @@ _ITEM, _ITEM_END, _SEQUENCE_END, _DELIMITERS = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0D
 _UNDEFINED = 0xFFFFFFFF
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # with a length of 32 bits: PS3.5 section 7.1.2
 _HEADER, _EXPLICIT, _LENGTH = struct.Struct("<HHL"), struct.Struct("<HH2sH"), struct.Struct("<L")
-_UID = re.compile(rb"([0-9.]{1,64})(?:\0| *)")  # PS3.5 section 9.1, less its rule on leading zeros, which peers break
 _MOST_ELEMENTS = 1_000_000  # that are passed over in search of an end; chosen
 
 
@@ -152,10 +151,10 @@ def _reference(data: bytes, item: "_Element", implicit: bool) -> Reference:
 def _uid(data: bytes, element: "_Element", name: str) -> str:
     if element.start == element.end:
         raise MissingError(f"{name} is empty")
-    match = _UID.fullmatch(data, element.start, element.end)
-    if match is None:
+    uid = data[element.start : element.end].decode("latin-1").rstrip("\0 ")  # as PS3.5 section 6.2 pads, or peers do
+    if not is_uid(uid):
         raise HeaderError(f"{name} is malformed")
-    return match[1].decode("ascii")
+    return uid
 
 
 class _Element(NamedTuple):

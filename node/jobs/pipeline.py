@@ -17,14 +17,14 @@ import sqlalchemy as sa
 from node import __version__, eventlog
 from node.dicom.identifiers import InstanceUID
 from node.dicom.routing import read_routing
-from node.errors import HeaderError, shown
+from node.errors import HeaderError, SpoolError, shown
 from node.eventlog import Event
 from node.jobs import sandbox
 from node.jobs.port import JobQueue
 from node.jobs.steps import InputFile, Task
 from node.jobs.watch import CancelWatch
 from node.ledger import Ledger
-from node.records import LONGEST_TEXT, Job, Origin, ResultRecord, Role
+from node.records import LONGEST_TEXT, Job, Origin, Place, ResultRecord, Role
 from node.settings import Settings
 from node.spool import Results, SpoolReader
 
@@ -43,6 +43,20 @@ def delivery_queue(destination: str) -> str:
 def delivery_id(job_id: str, destination: str, attempt: int) -> str:
     """Return the workflow id of one attempt; whoever enqueues it twice adds nothing."""
     return f"{job_id}:{destination}:{attempt}"
+
+
+def inputs_of(ledger: Ledger, job_id: str) -> dict[Role, list[tuple[InstanceUID, Place]]]:
+    """Return what a job measures: for each role SOP Instance UID and place of its instances.
+
+    Raises
+    ------
+    SpoolError
+        If they are no longer held: a study is dropped as a whole, when it is done with (`Ledger.expire`).
+    """
+    inputs = ledger.inputs(job_id)
+    if not all(inputs.values()):
+        raise SpoolError("the instances of this job are no longer held: send the study again")
+    return inputs
 
 
 class Enqueuer(Protocol):
@@ -75,6 +89,8 @@ class Pipeline:
 
     Parameters
     ----------
+    work : Path
+        Where each job has a folder while it runs.
     send : callable
         `send(job_id, destination, attempt, final)` tries to deliver what is owed and returns whether some still is;
         `final` says that no attempt follows.
@@ -88,13 +104,14 @@ class Pipeline:
         results: Results,
         settings: Settings,
         *,
+        work: Path,
         cancel: CancelWatch,
         send: Send,
     ) -> None:
         self._queue, self._ledger, self._settings = queue, ledger, settings
         self._spool, self._results = spool, results
         self._cancel, self._send = cancel, send
-        self._work = (settings.node.data_dir / "work").resolve()
+        self._work = work
         self._assemble = queue.step("assemble", self._assemble_job)
         self._measure = queue.step("measure", self._measure_job)
         self._report = queue.step("report", self._report_job)
@@ -109,13 +126,6 @@ class Pipeline:
         """Return the queues to serve, and how many jobs each may run at a time."""
         served = {delivery_queue(one.name): 1 for one in self._settings.destination}
         return {ANALYSIS_QUEUE: self._settings.jobs.parallel} | served
-
-    def sweep(self) -> None:
-        """Remove the folders of jobs that ended without it: cancelled, or set aside as poison."""
-        folders = {folder.name: folder for folder in self._work.glob("*")}
-        if folders:
-            for job_id in self._queue.ended_among(folders):
-                shutil.rmtree(folders[job_id], ignore_errors=True)
 
     def enqueue(self, connection: sa.Connection, job: Job) -> None:
         """Enqueue a job inside the caller's transaction."""
@@ -160,7 +170,7 @@ class Pipeline:
         settings = self._settings
         inputs: dict[Role, list[InputFile]] = {}
         digest = hashlib.sha256()
-        for role, instances in sorted(self._ledger.inputs(job_id).items()):
+        for role, instances in sorted(inputs_of(self._ledger, job_id).items()):
             inputs[role] = []
             for sop_instance, place in instances:
                 header, view = self._spool.read_record(place)

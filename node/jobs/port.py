@@ -33,6 +33,11 @@ _STATES = {
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": JobState.FAILED,
     "CANCELLED": JobState.CANCELLED,
 }
+_CAME_TO_NOTHING = {  # as the ledger tells it of a job that did not get to say so itself
+    "ERROR": "failed",
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "set aside: each of its attempts ended with the node",
+    "CANCELLED": "cancelled",
+}
 
 
 class JobQueue:
@@ -128,15 +133,15 @@ class JobQueue:
         """Return the id of the workflow that the calling thread is in."""
         return str(DBOS.workflow_id)
 
-    def ended_among(self, workflow_ids: Iterable[str]) -> set[str]:
-        """Return which of the workflows neither wait nor run any more."""
-        rows = self._rows(workflow_ids=list(workflow_ids))
-        return {row.workflow_id for row in rows if _STATES[row.status] not in (JobState.QUEUED, JobState.RUNNING)}
-
     def cancelled_among(self, workflow_ids: Iterable[str]) -> set[str]:
         """Return which of the workflows were cancelled."""
         rows = self._rows(workflow_ids=list(workflow_ids), status="CANCELLED")
         return {row.workflow_id for row in rows}
+
+    def came_to_nothing(self, workflow: str) -> dict[str, str]:
+        """Return the workflows of a name that failed, were cancelled, or were set aside as poison, and which."""
+        rows = self._rows(name=workflow, status=list(_CAME_TO_NOTHING))
+        return {row.workflow_id: _CAME_TO_NOTHING[row.status] for row in rows}
 
     def pending(self) -> dict[str, str]:
         """Return what the database believes to run here: workflow id -> queue."""

@@ -1,14 +1,18 @@
-"""Two watches over the queue: workflows that no thread runs, and steps whose job was cancelled.
+"""Watches over the queue: workflows that no thread runs, jobs that ended unsaid, steps whose job was cancelled.
 
 Each has one `run_once()`, for a thread of its own (`loops`), so that a busy pool cannot silence it.
 """
 
 import logging
+import shutil
 import threading
+import time
+from pathlib import Path
 
 from node import eventlog
 from node.eventlog import Event
 from node.jobs.port import JobQueue
+from node.ledger import Ledger
 
 
 class Reconciler:
@@ -24,6 +28,38 @@ class Reconciler:
         for workflow_id in suspects & self._suspects:
             self._queue.put_back(workflow_id, believed[workflow_id])
             eventlog.record(Event.JOB_HEALED, logging.WARNING, job=workflow_id)
+        self._suspects = suspects
+
+
+class Settler:
+    """Settles in the ledger what ended in the queue without that: cancelled as it ran, or set aside as poison.
+
+    Until a job is settled its study is never dropped. The job's folder goes too.
+
+    Parameters
+    ----------
+    workflow : str
+        The name of the jobs' workflow.
+    work : Path
+        Where the folders of jobs are.
+    """
+
+    def __init__(self, queue: JobQueue, ledger: Ledger, *, workflow: str, work: Path) -> None:
+        self._queue, self._ledger, self._workflow, self._work = queue, ledger, workflow, work
+        self._suspects = set[str]()
+
+    def run_once(self) -> None:
+        """Compare; twice in a row a suspect: not one that is just ending, or being tried again."""
+        ended = self._queue.came_to_nothing(self._workflow)
+        ids = list(ended.keys() - self._queue.running)
+        unsettled = {row.id for row in self._ledger.job_rows(len(ids), ids=ids) if row.settled_s is None}
+        folders = {folder.name for folder in self._work.glob("*")} & set(ids)
+        suspects = unsettled | folders
+        for job_id in suspects & self._suspects:
+            shutil.rmtree(self._work / job_id, ignore_errors=True)
+            if job_id in unsettled:
+                self._ledger.fail(job_id, ended[job_id], now=time.time())
+                eventlog.record(Event.JOB_FAILED, logging.WARNING, job=job_id, reason=f"'{ended[job_id]}'")
         self._suspects = suspects
 
 

@@ -66,17 +66,19 @@ class Commitments:
             return Owing.KNOWN, held.id
 
     def due(self, *, now: float, besides: Sequence[int] = ()) -> list[OwedReport]:
-        """Return what is owed and to be tried now, the longest due first; not all if that is much.
+        """Return what is owed and to be tried now; not all if that is much.
 
-        `besides` are ids of what is to be tried now whatever its row says.
+        It goes round the peers: of each the longest due first, then of each the next, so that no peer has to wait for
+        all that is owed to another. `besides` are ids of what is to be tried now whatever its row says.
         """
+        order = commitment.c.next_try_s, commitment.c.id
         wanted = (
             sa.select(commitment.c.id, commitment.c.peer, commitment.c.attempts, commitment.c.requested_s)
             .where(
                 commitment.c.state == CommitmentState.OWED,
                 sa.or_(commitment.c.next_try_s <= now, commitment.c.id.in_(besides)),
             )
-            .order_by(commitment.c.next_try_s, commitment.c.id)
+            .order_by(sa.func.row_number().over(partition_by=commitment.c.peer, order_by=order), *order)
             .limit(_TURN + len(besides))
         )
         with self.database.connect() as connection:

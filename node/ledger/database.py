@@ -19,7 +19,8 @@ def open_database(file: Path) -> sa.Engine:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with contextlib.closing(sqlite3.connect(file)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
-    database = sa.create_engine(f"sqlite:///{file.resolve()}")
+    # What a statement was given is not told in the text of its error: rows hold Patient IDs and UIDs.
+    database = sa.create_engine(f"sqlite:///{file.resolve()}", hide_parameters=True)
 
     @sa.event.listens_for(database, "connect")
     def _set_up(connection: Any, _record: object) -> None:

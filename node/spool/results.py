@@ -42,7 +42,7 @@ class Results:
                 durable.write(self.root / path, content)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise SpoolFullError("the disk of the spool is full") from error
+                raise SpoolFullError("the disk of the node is full") from error
             raise SpoolError(f"the spool could not be written ({error.strerror})") from error
         return path
 

@@ -1,5 +1,6 @@
 """Segments: append-only files, zero-filled before use, so that syncing a record has no metadata to commit."""
 
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +9,9 @@ from pathlib import Path
 
 from xxhash import xxh3_64
 
-from node import durable
+from node import durable, eventlog
+from node.eventlog import Event
+from node.records import Place
 from node.spool.record import RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, RecordHeader, SegmentHeader
 
 SUFFIX = ".segment"
@@ -33,6 +36,12 @@ class Segment:
     def room(self) -> int:
         """Bytes up to the size that the segment was made with."""
         return self.header.size - self.end
+
+    def cut_back(self) -> None:
+        """Give back the blocks behind its size, if no whole record lies there: of one that was broken off."""
+        size = max(self.header.size, self.end)
+        if os.fstat(self.descriptor).st_size > size:
+            os.ftruncate(self.descriptor, size)
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -63,7 +72,7 @@ def make(root: Path, number: int, size: int, *, before_each: Callable[[], None] 
         header = _begin(descriptor, number, size)
         part.rename(target)
         durable.sync_folder(root)
-    except OSError:
+    except BaseException:
         os.close(descriptor)
         for name in (part, target):
             name.unlink(missing_ok=True)
@@ -86,32 +95,43 @@ def recycle(root: Path, number: int, *, zeroed: bool) -> Segment:
         raise
 
 
-def open_segment(root: Path, number: int) -> Segment | None:
-    """Return a segment of before, opened at its start; None if it has no header, which no finished one lacks."""
+def open_segment(root: Path, number: int) -> Segment:
+    """Return a segment of before, opened at its start; ValueError if it has no header, which no finished one lacks."""
     descriptor = os.open(path_of(root, number), os.O_RDWR | os.O_CLOEXEC)
     try:
         return Segment(_header_of(descriptor), descriptor)
-    except ValueError:
+    except (OSError, ValueError):
         os.close(descriptor)
-        return None
+        raise
 
 
 def walk(segment: Segment) -> Iterator[RecordHeader]:
     """Yield the whole records from the segment's end on, and move its end behind each.
 
-    The first record that does not fit is the end: writing in a segment is serial, and 0x0000 follows the sync.
+    The first place without a record of this generation is the end: writing in a segment is serial, and 0x0000 follows
+    the sync. So is a torn record with nothing behind it; one with a whole record behind it was acknowledged, has been
+    damaged since, and is passed over.
     """
-    while True:
-        block = os.pread(segment.descriptor, RECORD_HEADER_BYTES, segment.end)
-        header = RecordHeader.unpack(block, segment.end)
-        if (
-            header is None
-            or not _follows(header, segment)
-            or checksum_of(segment.descriptor, header) != header.checksum
-        ):
-            return
+    while (header := _next_whole(segment)) is not None:
+        if header.sequence != segment.sequence:
+            damaged = header.sequence - segment.sequence
+            eventlog.record(Event.RECORD_DAMAGED, logging.ERROR, segment=segment.number, records=damaged)
         segment.end, segment.sequence = header.following.end, header.following.sequence
         yield header
+
+
+def _next_whole(segment: Segment) -> RecordHeader | None:
+    end, sequence = segment.end, segment.sequence
+    while True:
+        header = RecordHeader.unpack(os.pread(segment.descriptor, RECORD_HEADER_BYTES, end), end)
+        if header is None or (header.place, header.sequence) != (
+            Place(segment.number, segment.header.generation, end),
+            sequence,
+        ):
+            return None
+        if checksum_of(segment.descriptor, header) == header.checksum:
+            return header
+        end, sequence = header.following.end, header.following.sequence
 
 
 def checksum_of(descriptor: int, header: RecordHeader) -> int:
@@ -136,14 +156,6 @@ def write_all(descriptor: int, pieces: Sequence[bytes | memoryview], position: i
         while written < total:
             written += os.pwrite(descriptor, rest[written:], position + written)
     return total
-
-
-def _follows(header: RecordHeader, segment: Segment) -> bool:
-    return (header.place.segment, header.place.generation, header.sequence) == (
-        segment.number,
-        segment.header.generation,
-        segment.sequence,
-    )
 
 
 def _begin(descriptor: int, number: int, size: int) -> SegmentHeader:

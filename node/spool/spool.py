@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import threading
 import time
@@ -73,7 +74,7 @@ class Spool:
         self._free: list[Segment] = []  # no record in them
         self._parked: list[Segment] = []  # room left, nobody writes
         self._open: set[int] = set()  # somebody writes
-        self._unreadable: set[int] = set()  # left alone
+        self._left_alone: set[int] = set()  # unreadable, or the disk refused a write
         self._next_number = 1
         self._low = threading.Condition(self._lock)
         self._closing = False
@@ -91,22 +92,38 @@ class Spool:
         for leftover in self.root.glob(f"*{durable.PART}"):
             leftover.unlink()
             eventlog.record(Event.SPOOL_SWEPT, file=leftover.stem)
-        for path in sorted(self.root.glob(f"*{segments.SUFFIX}")):
-            number = int(path.stem)
+        for number in sorted(self._present()):
             self._next_number = max(self._next_number, number + 1)
-            segment = segments.open_segment(self.root, number)
-            if segment is None:
-                eventlog.record(Event.SEGMENT_UNREADABLE, segment=number)
-                self._unreadable.add(number)
-                continue
-            # A record whose commit did not return may be whole, and not on disk yet; if its sender comes again it is
-            # held already, and 0x0000.
-            os.fdatasync(segment.descriptor)
-            noted = known.get(number)
-            if noted is not None and noted.generation == segment.header.generation:
-                segment.end, segment.sequence = noted.end, noted.sequence
-            yield from segments.walk(segment)
+            try:
+                yield from self._take_up(number, known.get(number))
+            except (OSError, ValueError) as error:  # one bad segment must not keep the node from receiving
+                eventlog.record(Event.SEGMENT_UNREADABLE, logging.ERROR, segment=number, error=type(error).__name__)
+                self._left_alone.add(number)
+
+    def _take_up(self, number: int, noted: SegmentEnd | None) -> Iterator[RecordHeader]:
+        segment = segments.open_segment(self.root, number)
+        try:
+            yield from self._walked(segment, noted)
+        except OSError:
+            segment.close()
+            raise
+
+    def _walked(self, segment: Segment, noted: SegmentEnd | None) -> Iterator[RecordHeader]:
+        # A record whose commit did not return may be whole, and not on disk yet; if its sender comes again it is held
+        # already, and 0x0000.
+        os.fdatasync(segment.descriptor)
+        known = noted is not None and noted.generation == segment.header.generation
+        if noted is not None and known:
+            segment.end, segment.sequence = noted.end, noted.sequence
+        yield from segments.walk(segment)
+        segment.cut_back()
+        if segment.sequence and not known:
+            segment.close()  # where it ends only the walk says: what a rotten header may hide must not be overwritten
+        else:
             self._put_away(segment)
+
+    def _present(self) -> set[int]:
+        return {int(path.stem) for path in self.root.glob(f"*{segments.SUFFIX}") if path.stem.isdecimal()}
 
     def start(self) -> None:
         """Begin to fill segments in the background."""
@@ -155,14 +172,15 @@ class Spool:
         """SpoolFullError if `size` more bytes on the disk would leave less than the floor."""
         state = os.statvfs(self.root)
         if state.f_bavail * state.f_frsize - size < self._floor_bytes:
-            raise SpoolFullError("the free space of the spool has reached its floor")
+            raise SpoolFullError("the disk of the node is full: its floor is reached")
 
     def _leave(self, segment: Segment, *, broken: bool) -> None:
         """Take back a segment after a recording. A broken one is set aside: its pages must not be synced again."""
         if broken:
             segment.close()
-            eventlog.record(Event.SEGMENT_SET_ASIDE, segment=segment.number)
+            eventlog.record(Event.SEGMENT_SET_ASIDE, logging.ERROR, segment=segment.number)
             with self._lock:
+                self._left_alone.add(segment.number)
                 self._open.discard(segment.number)
         else:
             self._put_away(segment)
@@ -185,12 +203,12 @@ class Spool:
         Ask first, then write the rows of what was recorded, then ask which segments are needed: the other way round an
         instance may have been recorded meanwhile.
         """
-        present = {int(path.stem) for path in self.root.glob(f"*{segments.SUFFIX}")}  # first: a new one is busy
+        present = self._present()  # first: a new one is busy
         with self._lock:
             return present - self._in_use()
 
     def _in_use(self) -> set[int]:
-        return self._open | self._unreadable | {one.number for one in (*self._free, *self._parked)}
+        return self._open | self._left_alone | {one.number for one in (*self._free, *self._parked)}
 
     def recycle(self, number: int) -> None:
         """Let a sealed segment start afresh. SpoolError if the disk refuses, or it is not sealed.
@@ -223,6 +241,8 @@ class Spool:
             try:
                 with _as_spool_errors():
                     spare = self._make(before_each=self._wait_until_quiet)
+            except _ClosingError:
+                return
             except SpoolError:  # begin() says so where it matters; the space may come back
                 with self._lock:
                     self._low.wait(timeout=5.0)
@@ -236,8 +256,10 @@ class Spool:
 
     def _wait_until_quiet(self) -> None:
         """Return when filling is in nobody's way: an instance that comes meanwhile has its sync behind ours."""
-        while not self._closing and (left := self._last_begun + _QUIET_S - time.monotonic()) > 0:
+        while (left := self._last_begun + _QUIET_S - time.monotonic()) > 0 and not self._closing:
             time.sleep(left)
+        if self._closing:
+            raise _ClosingError
 
     def _make(self, *, before_each: Callable[[], None] | None = None) -> Segment:
         """Return a new segment, which counts as open from before it has its name on."""
@@ -248,10 +270,14 @@ class Spool:
             self._open.add(number)
         try:
             return segments.make(self.root, number, self._segment_bytes, before_each=before_each)
-        except OSError:
+        except BaseException:
             with self._lock:
                 self._open.discard(number)
             raise
+
+
+class _ClosingError(Exception):
+    """The spool closes while a segment is being filled."""
 
 
 class Recording:
@@ -315,8 +341,12 @@ class Recording:
         padding = -(RECORD_HEADER_BYTES + self.length) % ALIGNMENT
         if padding:
             self._pieces.append(bytes(padding))
-        self.flush()
-        self._write([header.pack()], self._begun)
+        if self._position == self._begun + RECORD_HEADER_BYTES:  # all of it is still in memory: one write
+            self._write([header.pack(), *self._pieces], self._begun)
+            self._pieces = []
+        else:
+            self.flush()
+            self._write([header.pack()], self._begun)
         try:
             os.fdatasync(segment.descriptor)
         except OSError as error:
@@ -358,12 +388,15 @@ class Recording:
     def _leave(self, *, broken: bool) -> None:
         if not self._left:
             self._left = True
+            if self._position > self._segment.header.size and not broken:
+                with contextlib.suppress(OSError):
+                    self._segment.cut_back()
             self._spool._leave(self._segment, broken=broken)
 
 
 def _spool_error(error: OSError) -> SpoolError:
     if error.errno in _FULL:
-        return SpoolFullError("the disk of the spool is full")
+        return SpoolFullError("the disk of the node is full")
     return SpoolError(f"the spool could not be written ({error.strerror})")
 
 

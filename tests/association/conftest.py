@@ -10,6 +10,8 @@ from node.association import Receiver
 from node.ledger import Ledger, open_database
 from node.settings import Settings
 from node.spool import Spool, SpoolReader
+from tests.association.raw import RawPeer
+from tests.association.test_tls import Authority
 from tests.peers import until
 
 SETTINGS: dict[str, Any] = {
@@ -21,9 +23,17 @@ SETTINGS: dict[str, Any] = {
 class Held:
     """A receiver, and what it holds."""
 
-    def __init__(self, folder: Path, *, spool: dict[str, Any] | None = None, **association: Any) -> None:
-        self.folder, self._stopped = folder, False
-        settings = Settings.checked(SETTINGS | {"association": SETTINGS["association"] | association})
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        spool: dict[str, Any] | None = None,
+        authority: Authority | None = None,
+        **association: Any,
+    ) -> None:
+        self.folder, self._stopped, self.authority = folder, False, authority
+        tls = {"tls": authority.settings()} if authority else {}
+        settings = Settings.checked(SETTINGS | {"association": SETTINGS["association"] | association} | tls)
         self.spool = Spool(folder / "spool", **({"segment_bytes": 1 << 20, "spare": 1} | (spool or {})))
         self.ledger = Ledger(open_database(folder / "node.db"))
         self.receiver = Receiver(settings, self.spool, self.ledger)
@@ -32,6 +42,10 @@ class Held:
     @property
     def port(self) -> int:
         return self.receiver.port
+
+    def call(self) -> RawPeer:
+        """Return a peer of bytes, over TLS if that is what the receiver speaks."""
+        return RawPeer(self.port, tls=self.authority.client() if self.authority else None)
 
     def files(self, sop_instance: str) -> list[bytes]:
         """Return the Part 10 bytes of all that is held under a SOP Instance UID."""
@@ -45,6 +59,17 @@ class Held:
         if not self._stopped:
             self._stopped = True
             self.receiver.stop(drain_s=drain_s)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def layer(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What to give to `start`, so that the test is run in the clear and over TLS."""
+    return {"authority": request.getfixturevalue("authority")} if request.param else {}
 
 
 @pytest.fixture

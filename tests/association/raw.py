@@ -1,6 +1,7 @@
 """A peer of bytes: what no library would send, and no code of ours encodes."""
 
 import socket
+import ssl
 import struct
 from typing import Self
 
@@ -17,10 +18,16 @@ def item(kind: int, body: bytes) -> bytes:
 
 
 def associate_rq(
-    *, called: str = "PARASPINAL", calling: str = "SCANNER", contexts=CONTEXTS, user_information: bytes = b""
+    *,
+    called: str = "PARASPINAL",
+    calling: str = "SCANNER",
+    contexts=CONTEXTS,
+    user_information: bytes = b"",
+    version: int = 1,
+    application_context: str = "1.2.840.10008.3.1.1.1",
 ) -> bytes:
-    body = struct.pack(">HH16s16s32s", 1, 0, called.ljust(16).encode(), calling.ljust(16).encode(), b"")
-    body += item(0x10, b"1.2.840.10008.3.1.1.1")
+    body = struct.pack(">HH16s16s32s", version, 0, called.ljust(16).encode(), calling.ljust(16).encode(), b"")
+    body += item(0x10, application_context.encode())
     for number, abstract, transfer in contexts:
         syntaxes = item(0x30, abstract.encode()) + item(0x40, transfer.encode())
         body += item(0x20, bytes((number, 0, 0, 0)) + syntaxes)
@@ -53,8 +60,12 @@ def command(
 class RawPeer:
     """A connection to the receiver."""
 
-    def __init__(self, port: int, *, source: str = "127.0.0.1", timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, port: int, *, source: str = "127.0.0.1", timeout_s: float = 10.0, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s, source_address=(source, 0))
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, suppress_ragged_eofs=False)  # an end without close_notify raises
 
     def __enter__(self) -> Self:
         return self

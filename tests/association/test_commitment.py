@@ -342,6 +342,102 @@ def test_a_peer_that_cannot_be_reached_holds_up_no_other(tmp_path: Path, scanner
     assert (taken, commitments.counts()) == (1, {"owed": 1, "reported": 1})
 
 
+class Mute:
+    """A peer that takes associations, and hears reports without an answer."""
+
+    def __init__(self) -> None:
+        self.associations = 0
+        self._over = threading.Event()
+        ae = AE("MUTE")
+        ae.add_supported_context(STORAGE_COMMITMENT, [EXPLICIT, IMPLICIT], scu_role=False, scp_role=True)
+        handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, self._hear)]
+        self._server: Any = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        self.port: int = self._server.server_address[1]
+
+    def _hear(self, _event: evt.Event) -> tuple[int, None]:
+        self.associations += 1
+        self._over.wait(10)
+        return 0x0000, None
+
+    def stop(self) -> None:
+        self._over.set()
+        self._server.shutdown()
+
+
+def test_a_peer_that_never_answers_is_waited_for_once_a_turn_and_holds_up_no_other(
+    tmp_path: Path, scanner: Scanner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commitment, "_ANSWER_TIMEOUT_S", 0.5)
+    mute = Mute()
+    ledger = Ledger(open_database(tmp_path / "node.db"))
+    register = Register(Spool(tmp_path / "spool", segment_bytes=1 << 20, spare=0), ledger)
+    here = {"addresses": ["127.0.0.1"], "host": "127.0.0.1"}
+    peers = [here | {"ae_title": "MUTE", "port": mute.port}, here | {"ae_title": "SCANNER", "port": scanner.port}]
+    settings = Settings.checked({"peer": peers})
+    commitments = Commitments(ledger.database)
+    for number in range(8):
+        wanted = CommitmentRequest(f"2.25.{number}", (Reference(MRImageStorage, "2.25.1"),))
+        commitments.owe(wanted, "MUTE" if number < 7 else "SCANNER", now=0.0, next_try_s=float(number))
+    scanner.listen()
+    reports = StorageCommitment(
+        settings.association, settings.peer, register, SpoolReader(tmp_path / "spool"), commitments
+    )
+    began = time.monotonic()
+
+    taken = reports.run_once(now=10.0)
+
+    assert (taken, commitments.counts()) == (1, {"owed": 7, "reported": 1})
+    assert mute.associations == 1
+    assert time.monotonic() - began < 2.0
+    mute.stop()
+
+
+def test_what_is_owed_to_one_peer_fills_no_turn(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commitments_module, "_TURN", 4)
+    commitments = Commitments(ledger.database)
+    for number in range(9):
+        wanted = CommitmentRequest(f"2.25.{number}", (Reference(MRImageStorage, "2.25.1"),))
+        commitments.owe(wanted, "A" if number < 7 else "B", now=0.0, next_try_s=float(number))
+
+    assert [one.peer for one in commitments.due(now=10.0)] == ["A", "B", "A", "B"]
+    assert [one.id for one in commitments.due(now=10.0)] == [1, 8, 2, 9]
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["it answers at last", "it never answers"])
+def test_a_peer_that_has_not_answered_is_not_told_again_while_its_association_goes_on(
+    start: Callable[..., Node], scanner: Scanner, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    monkeypatch.setattr(commitment, "_ANSWER_TIMEOUT_S", 0.3)
+    going_on, hear = threading.Event(), scanner._hear
+
+    def hear_late(event: evt.Event) -> tuple[int, None]:
+        answer = hear(event)
+        if event.assoc.is_requestor:
+            going_on.wait(20)
+        return answer
+
+    scanner._handlers = [(evt.EVT_N_EVENT_REPORT, hear_late)]
+    node = start(scanner.port)
+    scanner.listen()
+    association = scanner.associate(node)
+    ask(association, request(store(association, mr("2.25.1"))))
+    until(lambda: node.commitments.next_due_s() > time.time() + 1 and scanner.told, 5.0, what="a report without answer")
+
+    assert node.receiver.commitment.run_once(now=time.time() + 60) == 0
+    assert len(scanner.told) == 1
+    if answers:
+        going_on.set()
+        settled(node)
+    else:
+        association.abort()
+        later = itertools.count(time.time() + 2000, 2000)
+        until(lambda: node.receiver.commitment.run_once(now=next(later)), 5.0, what="another association")
+        going_on.set()
+
+    assert state(node) == {"reported": 1}
+    assert [told[2] for told in scanner.told] == (["same"] if answers else ["same", "new"])
+
+
 def test_a_peer_without_an_address_is_abandoned_after_three_days_and_may_ask_again(
     start: Callable[..., Node], scanner: Scanner
 ) -> None:

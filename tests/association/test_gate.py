@@ -1,6 +1,7 @@
 """The front door over real sockets: who is served, who is closed, and what waiting costs."""
 
 import contextlib
+import errno
 import logging
 import queue
 import resource
@@ -8,6 +9,8 @@ import shutil
 import socket
 import ssl
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +27,7 @@ from node.association.gate import Connection, Gate
 from node.association.tls import ServerTls
 from node.settings import AssociationSettings, PeerSettings, TlsSettings
 from tests.association.test_tls import Authority
+from tests.conftest import ROOT
 
 VERIFICATION = "1.2.840.10008.1.1"
 
@@ -43,7 +47,9 @@ class Door:
         association = AssociationSettings(**settings)
         peer = PeerSettings.model_validate({"ae_title": "*", "addresses": networks})
         self.served: queue.Queue[Connection] = queue.Queue()
-        self.gate = Gate(association, tls, Admission(association, [peer]).address_allowed, self.answer)
+        self.ended = threading.Event()  # instead of the process
+        allowed = Admission(association, [peer]).address_allowed
+        self.gate = Gate(association, tls, allowed, self.answer, end_process=self.ended.set)
         self.gate.start()
         self.clients: list[socket.socket] = []
 
@@ -66,6 +72,10 @@ class Door:
             client.sendall(piece)
         return client
 
+    @property
+    def waiting(self) -> int:
+        return len(self.gate._waiting)
+
     def stop(self) -> None:
         self.gate.stop()
         for client in self.clients:
@@ -83,11 +93,6 @@ def opened() -> Iterator[Callable[..., Door]]:
     yield make
     for door in doors:
         door.stop()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("gate-tls"))
 
 
 def answer(client: socket.socket) -> int:
@@ -204,17 +209,21 @@ def test_a_peer_that_closes_is_forgotten_at_once_and_without_a_line(
             door.call(request()[:30]).close()
         assert eventually(lambda: door.gate.turned_away["gone"] == 200)
 
-    assert door.gate.waiting == 0
+    assert door.waiting == 0
     assert threading.active_count() == threads
     assert caplog.text == ""
 
 
-def test_an_address_that_no_peer_has_is_closed_unread(opened: Callable[..., Door]) -> None:
+def test_an_address_that_no_peer_has_is_closed_unread_and_told_once(
+    opened: Callable[..., Door], caplog: pytest.LogCaptureFixture
+) -> None:
     door = opened()
 
-    assert answer(door.call(source="127.0.0.2")) == 0
-    assert door.gate.turned_away["address"] == 1
+    assert [answer(door.call(source=source)) for source in ("127.0.0.2", "127.0.0.2", "127.0.0.3")] == [0, 0, 0]
+    assert door.gate.turned_away["address"] == 3
     assert answer(door.call(request())) == 74
+    assert caplog.text.count("A121") == 2
+    assert caplog.text.count("address=127.0.0.2") == caplog.text.count("address=127.0.0.3") == 1
 
 
 def test_an_ipv4_peer_of_a_socket_for_ipv6_is_known_by_its_ipv4_address(opened: Callable[..., Door]) -> None:
@@ -235,7 +244,7 @@ def test_eight_hundred_that_say_nothing_or_half_cost_no_processor_and_hold_up_no
     door = opened(request_timeout_s=60.0)
     for n in range(800):
         door.call(*((request(3000)[:1500],) if n % 2 else ()))
-    assert eventually(lambda: door.gate.waiting == 800)
+    assert eventually(lambda: door.waiting == 800)
 
     begun = time.process_time()
     time.sleep(1.0)
@@ -247,7 +256,7 @@ def test_eight_hundred_that_say_nothing_or_half_cost_no_processor_and_hold_up_no
     print(f"CPU {used:.4f} s a second, clean peer {answered * 1000:.1f} ms")
     assert used < 0.05
     assert answered < 1.0
-    assert door.gate.waiting == 800
+    assert door.waiting == 800
 
 
 def test_a_receive_buffer_that_is_too_small_at_first_costs_no_processor_and_delays_only_its_own_peer(
@@ -272,7 +281,7 @@ def test_a_receive_buffer_that_is_too_small_at_first_costs_no_processor_and_dela
 def test_the_oldest_waiting_goes_when_too_many_wait(opened: Callable[..., Door]) -> None:
     door = opened(max_waiting=3)
     clients = [door.call() for _ in range(3)]
-    assert eventually(lambda: door.gate.waiting == 3)
+    assert eventually(lambda: door.waiting == 3)
 
     assert answer(door.call(request())) == 74
 
@@ -302,7 +311,7 @@ def test_no_descriptors_left_neither_ends_nor_spins_the_gate_and_who_waits_gives
     door = opened(request_timeout_s=60.0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     pairs = [socket.create_connection(("127.0.0.1", door.gate.port), 5) for _ in range(20)]
-    assert eventually(lambda: door.gate.waiting == 20)
+    assert eventually(lambda: door.waiting == 20)
     late = [socket.socket() for _ in range(3)]
     highest = max(one.fileno() for one in late)
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
@@ -326,10 +335,87 @@ def test_no_descriptors_left_neither_ends_nor_spins_the_gate_and_who_waits_gives
             one.close()
 
 
+class Epoll:
+    """The real one, but the next call of `failing` fails once."""
+
+    def __init__(self, door: Door, failing: str) -> None:
+        self._real, self.failing = door.gate._epoll, failing
+        door.gate._epoll = self
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self.failing:
+            self.failing = ""
+            raise OSError(errno.ENOSPC, "max_user_watches")
+        return getattr(self._real, name)
+
+
+@pytest.mark.parametrize("call", ["register", "unregister"])
+def test_a_call_of_epoll_that_fails_costs_one_connection_only(opened: Callable[..., Door], call: str) -> None:
+    door = opened()
+    Epoll(door, call)
+
+    assert answer(door.call(request())) == 0
+    assert door.gate.turned_away["resources"] == 1
+    assert door.waiting == 0
+    assert answer(door.call(request())) == 74
+    assert not door.ended.is_set()
+
+
+def test_a_change_of_epoll_that_fails_costs_one_connection_only(opened: Callable[..., Door]) -> None:
+    door = opened()
+    door.gate._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # so that it is woken too early
+    Epoll(door, "modify")
+    client = door.call()
+
+    with contextlib.suppress(ConnectionError):
+        client.sendall(request(40_000))
+
+    assert answer(client) == 0
+    assert door.gate.turned_away["resources"] == 1
+    assert answer(door.call(request())) == 74
+    assert not door.ended.is_set()
+
+
+def test_a_greeter_that_ends_ends_the_process(opened: Callable[..., Door], caplog: pytest.LogCaptureFixture) -> None:
+    door = opened()
+    Epoll(door, "poll")
+
+    door.call()
+
+    assert door.ended.wait(5)
+    assert "A122" in caplog.text
+    assert "error=OSError" in caplog.text
+
+
+def test_a_listener_that_is_lost_ends_the_process_and_does_not_spin(opened: Callable[..., Door]) -> None:
+    door = opened()
+
+    door.gate._listener.shutdown(socket.SHUT_RDWR)
+
+    assert door.ended.wait(5)
+
+
+@pytest.mark.slow
+def test_a_gate_ends_its_process_with_a_status_of_failure() -> None:
+    """In a process of its own, with the default."""
+    program = """
+import socket, time
+from node.association.gate import Gate
+from node.settings import AssociationSettings
+gate = Gate(AssociationSettings(bind="127.0.0.1", port=0), None, lambda address: True, lambda connection: None)
+gate.start()
+gate._listener.shutdown(socket.SHUT_RDWR)
+time.sleep(10)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=8, check=False)
+
+    assert ended.returncode == 1
+
+
 def test_a_stopped_gate_has_closed_who_waited_and_takes_nobody(opened: Callable[..., Door]) -> None:
     door = opened()
     client = door.call(request()[:30])
-    assert eventually(lambda: door.gate.waiting == 1)
+    assert eventually(lambda: door.waiting == 1)
     port = door.gate.port
 
     assert seconds(door.gate.stop) < 1.0
@@ -399,7 +485,7 @@ def test_a_new_certificate_is_shown_to_new_peers_and_the_old_association_goes_on
     settings = TlsSettings(certificate=tmp_path / "crt", key=tmp_path / "key", ca=authority.folder / "ca.crt")
     door = opened(ServerTls(settings, monotonic=lambda: now[0]))
     old = door.call(request()[:20], context=authority.client())
-    assert eventually(lambda: door.gate.waiting == 1)
+    assert eventually(lambda: door.waiting == 1)
 
     for kind in ("crt", "key"):
         shutil.copy(authority.folder / f"server2.{kind}", tmp_path / kind)

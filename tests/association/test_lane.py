@@ -4,8 +4,10 @@ import contextlib
 import random
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +16,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from node.association.tls import ServerTls
+from node.association.wire import ConnectionEndedError, Wire
 from tests.association.conftest import Held
 from tests.association.raw import (
     ABORT,
@@ -29,6 +33,7 @@ from tests.association.raw import (
     command,
     p_data,
 )  # fmt: skip
+from tests.association.test_tls import Authority, shake
 from tests.builders import data_set_bytes, mr, part10
 
 A_ABORT, RELEASE_RP = 0x07, b"\x06\0\0\0\0\4\0\0\0\0"
@@ -133,9 +138,14 @@ def test_a_release_is_answered_and_the_connection_is_closed_by_the_peer(peer: Ra
 
 def test_a_request_that_we_do_not_know_is_answered_and_its_data_set_skipped(peer: RawPeer) -> None:
     find = command(0x0020)
-    peer.send(p_data((3, COMMAND | LAST, find), (3, LAST, b"whatever")))
-
-    assert peer.status() == 0x0211
+    for pdu in (
+        p_data((3, COMMAND | LAST, find), (3, LAST, b"whatever")),
+        p_data((3, COMMAND | LAST, command(0x0020, data_set=False))),
+    ):
+        peer.send(pdu)
+        answer = peer.answer()
+        assert struct.unpack("<H", answer[0x0900]) == (0x0211,)
+        assert answer[0x0902].strip()  # Error Comment
     assert peer.echo() == 0x0000
 
 
@@ -223,9 +233,9 @@ def test_of_an_instance_cut_off_in_the_middle_nothing_is_held(
     assert len(held.files("2.25.2")) == 1
 
 
-def test_an_instance_larger_than_configured_is_cut_off(start: Callable[..., Held]) -> None:
-    held = start(max_instance_mb=1)
-    with RawPeer(held.port) as peer:
+def test_an_instance_larger_than_configured_is_cut_off(start: Callable[..., Held], layer: dict[str, Any]) -> None:
+    held = start(max_instance_mb=1, **layer)
+    with held.call() as peer:
         peer.associate()
         head = encoded(mr())
         peer.send(p_data(STORE), p_data((3, 0, head)))
@@ -233,22 +243,71 @@ def test_an_instance_larger_than_configured_is_cut_off(start: Callable[..., Held
             peer.send(p_data((3, 0, bytes(16000))))
 
         assert peer.pdu()[0] == A_ABORT
+        assert peer.pdu() == b""
     assert held.files("2.25.1") == []
 
 
-def test_silence_between_messages_ends_the_association(start: Callable[..., Held]) -> None:
-    held = start(idle_timeout_s=0.5)
-    with RawPeer(held.port) as peer:
+def test_silence_between_messages_ends_the_association(start: Callable[..., Held], layer: dict[str, Any]) -> None:
+    held = start(idle_timeout_s=0.5, **layer)
+    with held.call() as peer:
         peer.associate()
         began = time.monotonic()
         assert peer.pdu()[0] == A_ABORT
+        assert 0.4 < time.monotonic() - began < 3.0
+        assert peer.pdu() == b""  # over TLS: after its close_notify
 
-    assert 0.4 < time.monotonic() - began < 3.0
+
+def test_silence_within_a_record_of_tls_is_silence(start: Callable[..., Held], authority: Authority) -> None:
+    held = start(idle_timeout_s=0.5, authority=authority)
+    with held.call() as peer:
+        peer.associate()
+        socket.socket.send(peer.socket, b"\x17\x03\x03\x01\x00half")
+
+        assert peer.pdu()[0] == A_ABORT
 
 
-def test_a_peer_that_trickles_within_a_message_is_cut_off(start: Callable[..., Held]) -> None:
-    held = start(idle_timeout_s=0.8, slowest_bytes_per_s=1000)
-    with RawPeer(held.port) as peer:
+@pytest.mark.parametrize("message", [b"", p_data(STORE, (3, 0, b"some"))], ids=["between messages", "in one"])
+def test_a_stop_is_said_to_the_peer(start: Callable[..., Held], layer: dict[str, Any], message: bytes) -> None:
+    held = start(**layer)
+    with held.call() as peer:
+        peer.associate()
+        peer.send(message)
+        began = time.monotonic()
+        stopping = threading.Thread(target=held.stop)
+        stopping.start()
+
+        assert peer.pdu()[0] == A_ABORT
+        assert peer.pdu() == b""
+        assert time.monotonic() - began < 1.0
+    stopping.join()
+
+
+def test_a_peer_that_does_not_read_is_given_up(layer: dict[str, Any]) -> None:
+    near, far = socket.socketpair()
+    if layer:
+        near, far = shake(ServerTls(layer["authority"].settings()).context(), layer["authority"].client())
+        near.settimeout(None)
+    wire = Wire(near, largest_pdu=16384, idle_s=0.5, slowest=1)
+    ended: list[str] = []
+
+    def send() -> None:
+        try:
+            wire.send(bytes(32 << 20))
+        except ConnectionEndedError as error:
+            ended.append(error.why)
+
+    sending = threading.Thread(target=send, daemon=True)
+    sending.start()
+    sending.join(3.0)
+
+    assert ended == ["does not take our answer"]
+    near.close()
+    far.close()
+
+
+def test_a_peer_that_trickles_within_a_message_is_cut_off(start: Callable[..., Held], layer: dict[str, Any]) -> None:
+    held = start(idle_timeout_s=0.8, slowest_bytes_per_s=1000, **layer)
+    with held.call() as peer:
         peer.associate()
         content, sent = p_data(STORE, (3, 0, encoded(mr()))), 0
         peer.socket.settimeout(0.05)

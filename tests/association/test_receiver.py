@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 
 from node.association.conformance import STORAGE_CLASSES, STORAGE_COMMITMENT, TRANSFER_SYNTAXES
+from node.association.gate import Connection
 from node.records import StudyState
 from tests.association.conftest import Held, rows
-from tests.association.raw import EXPLICIT, MR, VERIFICATION, RawPeer, item
+from tests.association.raw import CONTEXTS, EXPLICIT, MR, VERIFICATION, RawPeer, associate_rq, item
 from tests.builders import SECRET, STUDY, data_set_bytes, mr, part10
 from tests.conftest import shared
 from tests.peers import until
@@ -144,7 +146,7 @@ def test_a_full_disk_is_answered_with_out_of_resources_and_the_echo_lives(
     echo = association.send_c_echo()
     association.release()
 
-    assert (answer.Status, answer.ErrorComment) == (0xA700, "The disk of the node is full")
+    assert (answer.Status, answer.ErrorComment) == (0xA700, "The disk of the node is full: its floor is reached")
     assert echo.Status == 0x0000
     assert held.counts()["instances"] == 0
 
@@ -188,6 +190,19 @@ def test_every_storage_class_is_accepted_in_every_syntax(held: Held, careful: bo
             association.release()
 
 
+@BOTH_LANES
+def test_of_several_syntaxes_in_a_context_the_first_of_the_table_is_accepted(held: Held, careful: bool) -> None:
+    ae = AE("SCANNER")
+    ae.add_requested_context(MR, [TRANSFER_SYNTAXES[7], TRANSFER_SYNTAXES[1], TRANSFER_SYNTAXES[3]])
+    if careful:
+        ae.add_requested_context(STORAGE_COMMITMENT)
+    association = ae.associate("127.0.0.1", held.port, ae_title="PARASPINAL")
+    accepted = {one.abstract_syntax: one.transfer_syntax for one in association.accepted_contexts}
+    association.release()
+
+    assert accepted[MR] == [TRANSFER_SYNTAXES[1]]
+
+
 def test_compressed_pixels_are_stored_as_sent_even_if_they_are_garbage(held: Held) -> None:
     instance = mr()
     instance.file_meta.TransferSyntaxUID = JPEGLosslessSV1
@@ -220,6 +235,34 @@ def test_a_file_that_is_held_can_be_read_by_pydicom(held: Held, tmp_path: Any) -
 def test_an_association_for_somebody_else_is_rejected(held: Held) -> None:
     with RawPeer(held.port) as peer:
         assert peer.associate(called="OTHER") == b"\x03\0\0\0\0\4\0\x01\x01\x07"
+
+
+@BOTH_LANES
+def test_a_protocol_that_is_not_dicoms_is_rejected(held: Held, careful: bool) -> None:
+    contexts = (*CONTEXTS, (9, STORAGE_COMMITMENT, EXPLICIT)) if careful else CONTEXTS
+    for asked, answer in {
+        ("version", 0): b"\x01\x02\x02",  # permanent, service provider (ACSE), protocol version
+        ("version", 2): b"\x01\x02\x02",
+        ("application_context", "1.2.3"): b"\x01\x01\x02",  # permanent, service user, application context name
+        ("application_context", ""): b"\x01\x01\x02",
+    }.items():
+        with RawPeer(held.port) as peer:
+            assert peer.associate(contexts=contexts, **dict([asked])) == b"\x03\0\0\0\0\4\0" + answer
+
+
+def test_of_the_protocol_version_only_bit_0_counts(held: Held) -> None:
+    with RawPeer(held.port) as peer:
+        assert peer.associate(version=3)[0] == 2
+
+
+def test_a_refusal_names_address_and_titles_and_nothing_that_could_be_read_as_a_field(
+    held: Held, caplog: pytest.LogCaptureFixture
+) -> None:
+    with RawPeer(held.port) as peer:
+        peer.associate(called="OTHER A120", calling="SCAN NER")
+
+    until(lambda: "A110" in caplog.text, what="the line")
+    assert "peer=SCAN?NER called=OTHER?A120 address=127.0.0.1" in caplog.text
 
 
 def test_without_a_peer_in_the_settings_nobody_is_let_in(start: Callable[..., Held], monkeypatch: Any) -> None:
@@ -257,6 +300,39 @@ def test_a_window_of_operations_and_a_user_identity_are_answered(held: Held) -> 
         assert peer.echo() == 0
 
 
+@pytest.mark.parametrize(
+    ("proposed", "answered", "result"),
+    [((1, 0), (1, 0), 0), ((1, 1), (1, 0), 0), ((0, 1), None, 1), ((0, 0), None, 1), (None, None, 0)],
+)
+def test_a_peer_may_be_scu_of_storage_and_nothing_else(
+    held: Held, proposed: tuple[int, int] | None, answered: tuple[int, int] | None, result: int
+) -> None:
+    def role(pair: tuple[int, int]) -> bytes:
+        return item(0x54, len(MR).to_bytes(2, "big") + MR.encode() + bytes(pair))
+
+    with RawPeer(held.port) as peer:
+        accepted = peer.associate(user_information=role(proposed) if proposed else b"")
+
+        assert accepted[0] == 2
+        assert accepted.count(MR.encode()) == (answered is not None)
+        assert answered is None or role(answered) in accepted
+        results = {accepted[at + 4]: accepted[at + 6] for at in _items(accepted)}
+        assert results == {1: 0, 3: result, 5: result, 7: result}
+        assert peer.echo() == 0
+        if not result:
+            assert peer.store(data_set_bytes(part10(mr()))) == 0
+
+
+def _items(accepted: bytes) -> list[int]:
+    """Return where the presentation contexts of an A-ASSOCIATE-AC begin."""
+    found, at = [], 74
+    while at < len(accepted):
+        if accepted[at] == 0x21:
+            found.append(at)
+        at += 4 + int.from_bytes(accepted[at + 2 : at + 4])
+    return found
+
+
 def test_a_user_identity_is_not_answered_where_the_site_says_so(start: Callable[..., Held]) -> None:
     held = start(user_identity="ignore")
     identity = item(0x58, bytes((1, 1)) + (1).to_bytes(2, "big") + b"x" + bytes(2))
@@ -276,6 +352,26 @@ def test_no_patient_is_named_in_the_log(held: Held, caplog: pytest.LogCaptureFix
     assert SECRET not in caplog.text
     assert "SECRET-ID" not in caplog.text
     assert STUDY not in caplog.text
+
+
+@BOTH_LANES
+def test_a_peer_that_resets_behind_its_request_is_no_error_of_ours(
+    held: Held, caplog: pytest.LogCaptureFixture, careful: bool
+) -> None:
+    request = associate_rq(contexts=(*CONTEXTS, (9, STORAGE_COMMITMENT, EXPLICIT)) if careful else CONTEXTS)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = socket.create_connection(server.getsockname())
+        accepted, (address, port) = server.accept()
+        peer.sendall(request)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+
+    if not careful:  # Linux keeps what came before a reset; it may be lost all the same
+        accepted.recv(len(request))
+
+    held.receiver._gate._served(Connection(accepted, address, port, request))
+
+    assert "A111" not in caplog.text
 
 
 # ---------------------------------------------------------------- start and stop

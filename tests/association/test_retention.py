@@ -1,3 +1,6 @@
+import threading
+import time
+
 import pytest
 
 from node.association.register import Register
@@ -76,6 +79,39 @@ def test_rows_that_are_still_to_be_written_keep_their_segment(spool: Spool, ledg
     assert Retention(spool, ledger, register, keep_days=1).run_once(now=0.0) == 0
 
     assert len(SpoolReader(spool.root).read(register.versions("2.25.1.0")[0].place)) > 0
+
+
+def test_a_study_that_came_again_is_not_dropped(spool: Spool, ledger: Ledger, register: Register) -> None:
+    fill(spool, register, "2.25.1", instances=3)
+    register.flush(now=0.0)
+    close(ledger, now=0.0)
+    with register.claim("2.25.1.0"):
+        register.note_repeat("2.25.1", "2.25.1.1")  # its sender is told that it is held
+
+    Retention(spool, ledger, register, keep_days=2).run_once(now=3 * DAY_S)
+
+    assert ledger.study_rows()[0].state is StudyState.NOT_ELIGIBLE
+    assert len(SpoolReader(spool.root).read(register.versions("2.25.1.0")[0].place)) > 0
+
+
+def test_nothing_is_dropped_while_an_instance_is_being_compared(
+    spool: Spool, ledger: Ledger, register: Register
+) -> None:
+    fill(spool, register, "2.25.1", instances=3)
+    register.flush(now=0.0)
+    close(ledger, now=0.0)
+    retention = Retention(spool, ledger, register, keep_days=2)
+    dropping = threading.Thread(target=retention.run_once, kwargs={"now": 3 * DAY_S})
+    with register.claim("2.25.1.0"):
+        dropping.start()
+        time.sleep(0.2)
+        during = ledger.counts()["instances"]
+        register.note_repeat("2.25.1", "2.25.1.1")
+    dropping.join(5.0)
+
+    assert (during, ledger.counts()["instances"]) == (3, 3)
+    with register.claim("2.25.1.0") as versions:
+        assert len(versions) == 1
 
 
 def test_without_keep_days_nothing_is_ever_dropped(spool: Spool, ledger: Ledger, register: Register) -> None:

@@ -99,11 +99,6 @@ class Authority:
             key.chmod(0o600)
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("tls"))
-
-
 def shake(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[UnreadSocket, ssl.SSLSocket]:
     """Return both ends of a connection whose handshake succeeded on both sides, or raise what the server found."""
     near, far = socket.socketpair()

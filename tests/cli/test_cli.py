@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,9 @@ from pydicom import dcmread
 
 from node import eventlog
 from node.cli import main
+from node.holdings import Holdings
 from node.ledger import Ledger, open_database
+from node.settings import Settings
 from node.simulator.archive import Archive
 from node.spool import Spool
 from tests.builders import SECRET, STUDY, data_set_bytes, mr, origin_of, part10, record, series_of
@@ -234,6 +239,38 @@ def test_a_study_is_exported_as_it_was_received(run, held: dict[str, bytes], tmp
     assert dcmread(files[0]).SOPInstanceUID == "2.25.1"
 
 
+def test_an_exported_file_is_for_its_owner_alone_whatever_the_umask(held: dict[str, bytes], tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        Holdings(Settings.checked({"node": {"data_dir": tmp_path / "data"}})).export(STUDY, tmp_path / "out")
+    finally:
+        os.umask(before)
+
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "out").iterdir()} == {0o600}
+
+
+def test_a_study_is_not_exported_among_other_files(run, held: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "000001.dcm").write_bytes(b"of another study")
+
+    code, _out, err = run("spool", "export", held["alias"].decode(), str(tmp_path / "out"), *data(tmp_path))
+
+    assert (code, "name an empty or new folder" in err) == (1, True)
+    assert [file.read_bytes() for file in (tmp_path / "out").iterdir()] == [b"of another study"]
+
+
+def test_a_damaged_instance_is_left_out_of_an_export_by_alias_and_the_others_are_written(
+    run, held: dict[str, bytes], tmp_path: Path
+) -> None:
+    damage(tmp_path, held["first"])
+
+    code, out, err = run("spool", "export", held["alias"].decode(), str(tmp_path / "out"), *data(tmp_path))
+
+    assert (code, "2 instances" in out) == (1, True)
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["000002.dcm", "000003-contradicts.dcm"]
+    assert f"damaged: instance {eventlog.alias('2.25.1')} of study {held['alias'].decode()}: " in err
+
+
 def test_a_study_that_is_not_held_cannot_be_exported(run, held: dict[str, bytes], tmp_path: Path) -> None:
     code, _out, err = run("spool", "export", "nothing", str(tmp_path / "out"), *data(tmp_path))
 
@@ -241,12 +278,40 @@ def test_a_study_that_is_not_held_cannot_be_exported(run, held: dict[str, bytes]
     assert not (tmp_path / "out").exists()
 
 
-def test_damage_on_disk_is_found_and_told_without_a_uid(run, held: dict[str, bytes], tmp_path: Path) -> None:
-    sound, out, _err = run("spool", "verify", *data(tmp_path))
+def damage(tmp_path: Path, data_set: bytes) -> None:
+    """Change one bit of a data set on disk."""
     (segment,) = (tmp_path / "data" / "spool").glob("*.segment")
     content = bytearray(segment.read_bytes())
-    content[content.index(held["first"]) + 300] ^= 1
+    content[content.index(data_set) + 300] ^= 1
     segment.write_bytes(content)
+
+
+def test_what_is_damaged_is_missing_from_the_list_and_told_beside_it(
+    run, held: dict[str, bytes], tmp_path: Path
+) -> None:
+    damage(tmp_path, held["first"])
+
+    code, out, err = run("spool", "held", *data(tmp_path))
+
+    assert (code, [line.split()[0] for line in out.splitlines()]) == (1, ["2.25.2", "2.25.2"])
+    assert f"damaged: instance {eventlog.alias('2.25.1')} of study" in err
+
+
+def test_what_is_dropped_while_we_look_is_not_damaged(held: dict[str, bytes], tmp_path: Path) -> None:
+    holdings = Holdings(Settings.checked({"node": {"data_dir": tmp_path / "data"}}))
+    found = holdings.verify()
+    next(found)
+    with closing(sqlite3.connect(tmp_path / "data" / "node.db")) as other, other:
+        other.execute("DELETE FROM instance")
+    for segment in (tmp_path / "data" / "spool").glob("*.segment"):
+        segment.unlink()
+
+    assert list(found) == []
+
+
+def test_damage_on_disk_is_found_and_told_without_a_uid(run, held: dict[str, bytes], tmp_path: Path) -> None:
+    sound, out, _err = run("spool", "verify", *data(tmp_path))
+    damage(tmp_path, held["first"])
 
     damaged, after, err = run("spool", "verify", *data(tmp_path))
 
@@ -268,3 +333,27 @@ def test_a_held_study_is_shown_and_released(run, held: dict[str, bytes], tmp_pat
     assert "1 instances left out" in out
     assert "no study" in err
     assert json.loads(run("status", "--json", *data(tmp_path))[1])["held_studies"] == []
+
+
+def test_an_error_that_nobody_foresaw_is_told_by_its_class_and_our_line_and_nothing_else(
+    run, held: dict[str, bytes], tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "data" / "node.db")) as other:
+        other.execute(
+            "CREATE TRIGGER refuse BEFORE UPDATE OF patient_id ON study BEGIN SELECT RAISE(ABORT, 'SECRET words'); END"
+        )
+
+    code, out, err = run("release", held["alias"].decode(), "--use", "first", *data(tmp_path))
+
+    assert (code, out) == (1, "")
+    assert re.fullmatch(r"failed: IntegrityError at node\.ledger\.ledger:\d+\n", err)
+
+
+def test_a_ledger_that_is_not_a_database_is_told_without_a_traceback(run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "node.db").write_text("no database, but long enough to look like one" * 10)
+
+    code, _out, err = run("status", *data(tmp_path))
+
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert err.startswith("failed: DatabaseError at node.ledger.")

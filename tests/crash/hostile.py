@@ -8,9 +8,12 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from node.association.commitment import SOP_INSTANCE
+from node.association.conformance import STORAGE_COMMITMENT
 from tests.association.raw import (
     ABORT,
     COMMAND,
+    CONTEXTS,
     EXPLICIT,
     LAST,
     MR,
@@ -24,6 +27,7 @@ from tests.association.raw import (
 )
 from tests.crash.senders import instance, uid_of
 
+CAREFUL = (*CONTEXTS, (9, STORAGE_COMMITMENT, EXPLICIT))
 ANSWER: Final = b""  # wait for one PDU
 CANARY = "hostile_canary"  # a file or a log line with it is an escape
 Input = list[bytes]
@@ -69,6 +73,30 @@ def message(data_set: bytes, request: bytes = b"", *, context: int = 3, piece: i
 
 def associated(pdus: Input) -> Input:
     return [associate_rq(), ANSWER, *pdus, ANSWER, RELEASE_RQ, ANSWER]
+
+
+def in_the_careful_lane(hostile: Input) -> Input:
+    """Return the same input to an association that proposes storage commitment besides, where that can be done."""
+    return [associate_rq(contexts=CAREFUL) if pdu == associate_rq() else pdu for pdu in hostile]
+
+
+def action(chance: random.Random, information: bytes) -> Input:
+    """Return an association with an N-ACTION of storage commitment (PS3.7 table 10.3-7)."""
+    body = element(0x0003, STORAGE_COMMITMENT.encode()) + element(0x0100, b"\x30\x01") + element(0x0110, b"\1\0")
+    body += element(0x0800, b"\1\0") + element(0x1001, SOP_INSTANCE.encode()) + element(0x1008, b"\1\0")
+    request = element(0x0000, struct.pack("<L", len(body))) + body
+    return in_the_careful_lane(
+        associated(message(information, chance.choice((request, flipped(chance, request))), context=9))
+    )
+
+
+def references(uid: bytes, transaction: bytes) -> bytes:
+    def short(number: int, value: bytes) -> bytes:
+        return struct.pack("<HH2sH", 8, number, b"UI", len(value)) + value
+
+    item_ = short(0x1150, MR.encode() + b"\0") + short(0x1155, uid)
+    sequence = struct.pack("<HHL", 0xFFFE, 0xE000, len(item_)) + item_
+    return short(0x1195, transaction) + long_element(8, 0x1199, b"SQ", len(sequence), sequence)
 
 
 def changed_pdu(chance: random.Random, change: Callable[[bytes], bytes]) -> Input:
@@ -184,6 +212,21 @@ CLASSES: dict[str, Callable[[random.Random], Input]] = {
         message(instance(0), element(0x0100, b"\1\0") + element(0x0800, b"\1\0") + element(0x1000, _evil(c)))
     ),
     "command, too long": lambda _: [associate_rq(), ANSWER, *[p_data((3, COMMAND, b"A" * 16000))] * 8, ANSWER],
+    # PS3.4 annex J: storage commitment
+    "commitment, evil UIDs": lambda c: action(c, references(_evil(c)[:60000], _evil(c)[:60000])),
+    "commitment, bits flipped": lambda c: action(c, flipped(c, references(b"2.25.1", b"2.25.7001"))),
+    "commitment, spliced": lambda c: action(c, spliced(c, references(b"2.25.1", b"2.25.7002"))),
+    "commitment, nested": lambda c: action(c, nested(c.choice((64, 20000)), closed=c.random() < 0.5)),
+    "commitment, without end": lambda c: [
+        *(pdu for pdu in action(c, references(b"2.25.1", b"2.25.7003"))[:3]),
+        *[p_data((9, 0, b"A" * 16000))] * 400,
+    ],
+    "commitment, an answer to no report": lambda _: [
+        associate_rq(contexts=CAREFUL),
+        ANSWER,
+        p_data((9, COMMAND | LAST, command(0x8100, data_set=False))),
+        ANSWER,
+    ],
     # PS3.5: the data set
     "data set, bits flipped": data_set(flipped),
     "data set, spliced": data_set(spliced),

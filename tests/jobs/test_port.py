@@ -26,9 +26,10 @@ class Bench:
         self.database = open_database(folder / "node.db")
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
         ups = self.trace().count("up")
-        process = subprocess.Popen([sys.executable, "-m", "tests.jobs.tiny_node", str(self.folder)], cwd=ROOT)
+        command = [sys.executable, "-m", "tests.jobs.tiny_node", str(self.folder), *options]
+        process = subprocess.Popen(command, cwd=ROOT)
         self.processes.append(process)
         until(lambda: self.trace().count("up") > ups or process.poll() is not None)
         return process

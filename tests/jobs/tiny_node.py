@@ -1,6 +1,6 @@
 """A process that works off a queue of three-step jobs, for tests that kill it.
 
-    python -m tests.jobs.tiny_node FOLDER
+    python -m tests.jobs.tiny_node FOLDER [RECOVERY_ATTEMPTS]
 
 Each step writes lines to FOLDER/trace. It waits while FOLDER/hold-STEP exists, and fails while FOLDER/fail-STEP does.
 """
@@ -13,7 +13,9 @@ from pathlib import Path
 
 from node.errors import ReportError
 from node.jobs.port import JobQueue
-from node.ledger import open_database
+from node.jobs.watch import Settler
+from node.ledger import Ledger, open_database
+from node.loops import repeat
 
 STEPS = ("first", "second", "third")
 
@@ -42,8 +44,10 @@ def main() -> None:
             step(job_id)
         return "done"
 
-    queue.workflow("job", job, recovery_attempts=20)
+    queue.workflow("job", job, recovery_attempts=int(sys.argv[2]) if len(sys.argv) > 2 else 20)
     queue.launch({"q": 1}, poll_every_s=0.05)
+    settler = Settler(queue, Ledger(database), workflow="job", work=folder / "work")
+    repeat(settler.run_once, 0.2, "settler")
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
     trace(folder, "up")

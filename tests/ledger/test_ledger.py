@@ -511,3 +511,53 @@ def test_a_state_that_does_not_exist_cannot_be_written(ledger: Ledger, tmp_path:
 
     with sqlite3.connect(tmp_path / "node.db") as connection, pytest.raises(sqlite3.IntegrityError):
         connection.execute("UPDATE study SET state = 'finished'")
+
+
+def test_a_release_changes_no_other_study_and_leaves_no_instance_out(ledger: Ledger) -> None:
+    """The same UID came in two studies with two contents: each keeps its own."""
+    elsewhere = received(9, sop_instance=f"{SERIES}.1", study=OTHER_STUDY, series=OTHER_SERIES, contradicts=True)
+    ledger.enter([FIRST, SECOND], now=1.0)
+    ledger.enter([elsewhere], now=2.0)
+    first, second = sorted(ledger.study_rows(), key=lambda row: row.instances, reverse=True)
+
+    assert (first.state, second.state) == (StudyState.HELD, StudyState.HELD)
+    assert ledger.release(first.alias, latest=True, now=3.0) == 0
+
+    assert [one.instances for one in ledger.gathering()[0].series] == [2]
+    assert [one.contradicts for one in ledger.versions(f"{SERIES}.1")] == [False, True]
+    now = {row.alias: row.state for row in ledger.study_rows()}
+    assert (now[first.alias], now[second.alias]) == (StudyState.GATHERING, StudyState.HELD)
+
+
+@pytest.mark.parametrize("latest", [False, True])
+def test_first_and_latest_are_told_by_the_time_of_arrival(ledger: Ledger, latest: bool) -> None:
+    """A ledger that was lost is entered again segment by segment, not in the order of arrival."""
+    older = replace(received(2, sop_instance=f"{SERIES}.1", contradicts=True), received_s=0.5)
+    ledger.enter([FIRST, older], now=1.0)
+
+    ledger.release(ledger.study_rows()[0].alias, latest=latest, now=3.0)
+
+    contradicts = [one.contradicts for one in ledger.versions(f"{SERIES}.1")]
+    assert contradicts == ([False, True] if latest else [True, False])
+
+
+def test_a_study_that_comes_again_is_not_old(ledger: Ledger) -> None:
+    ledger.enter([FIRST], now=1.0)
+    close(ledger, eligible=False)
+    ledger.enter([], repeated=[(STUDY, SERIES)], now=1000.0)
+
+    assert ledger.expire(before_s=999.0) == 0
+    assert ledger.expire(before_s=1001.0) == 1
+
+
+def test_all_that_is_held_is_told_page_by_page(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.ledger.ledger._PAGE", 2)
+    ledger.enter([received(k) for k in range(1, 6)], now=1.0)
+
+    told = [one.sop_instance for one in ledger.held()]
+    place = next(iter(ledger.held(STUDY))).place
+
+    assert told == [f"{SERIES}.{k}" for k in range(1, 6)]
+    assert ledger.still_held(place)
+    assert not ledger.still_held(replace(place, offset=place.offset + 1))
+    assert ledger.instances_by_segment() == {1: 5}

@@ -108,7 +108,9 @@ def test_a_segment_whose_pages_were_refused_is_set_aside_and_never_synced_again(
     assert refused[0] not in {call.file for call in disk.calls[failed:] if call.name in ("fdatasync", "fsync")}
     assert kept.place.segment not in {one.place.segment for one in after}
     assert SpoolReader(spool.root).read(kept.place) == b"before"  # what it held stays readable
-    assert spool.sealed() == {kept.place.segment}
+    assert spool.sealed() == set()
+    with pytest.raises(SpoolError):
+        spool.recycle(kept.place.segment)
     spool.close()
 
 

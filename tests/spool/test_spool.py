@@ -1,6 +1,7 @@
 import os
 import random
 import threading
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 
 from node.errors import LedgerError, SpoolError, SpoolFullError
-from node.records import Place
+from node.records import Place, SegmentEnd
 from node.spool import RecordHeader, Recording, Spool, SpoolReader, as_file
 from node.spool import segment as segments
 from node.spool.record import ALIGNMENT, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES
@@ -28,9 +29,17 @@ def read(spool: Spool, place: Place) -> bytes:
     return bytes(SpoolReader(spool.root).read(place))
 
 
-def replayed(root: Path, **more: int) -> tuple[Spool, list[RecordHeader]]:
+def replayed(
+    root: Path, known: Mapping[int, SegmentEnd] | None = None, **more: int
+) -> tuple[Spool, list[RecordHeader]]:
     spool = Spool(root, segment_bytes=SEGMENT, spare=0, **more)
-    return spool, list(spool.replay({}))
+    return spool, list(spool.replay(known or {}))
+
+
+def begun(headers: Iterable[RecordHeader]) -> dict[int, SegmentEnd]:
+    """Return what a ledger notes that knows the segments, and none of their records."""
+    places = [header.place for header in headers]
+    return {one.segment: SegmentEnd(one.segment, one.generation, SEGMENT_HEADER_BYTES, 0) for one in places}
 
 
 def fill(spool: Spool) -> RecordHeader:
@@ -398,7 +407,7 @@ def test_what_was_committed_comes_back_once_and_in_order(spool: Spool) -> None:
     ]
     spool.close()
 
-    again, headers = replayed(spool.root)
+    again, headers = replayed(spool.root, begun(committed))
 
     assert headers == committed
     assert again.sealed() == spool.sealed()
@@ -466,10 +475,66 @@ def test_a_torn_tail_is_dropped_and_overwritten(spool: Spool) -> None:
         file.write(bytes(512))  # a sector that did not arrive
     spool.close()
 
-    again, headers = replayed(spool.root)
+    again, headers = replayed(spool.root, begun([whole]))
 
     assert headers == [whole]
     assert record(again, b"next").place == torn.place
+    again.close()
+
+
+@pytest.mark.parametrize("damaged", [[1], [1, 2], [0]])
+def test_a_damaged_record_costs_itself_and_not_those_behind_it(spool: Spool, damaged: list[int]) -> None:
+    records = [record(spool, bytes([k]) * 5000) for k in range(4)]
+    with segments.path_of(spool.root, 1).open("r+b") as file:
+        for k in damaged:
+            file.seek(records[k].place.offset + RECORD_HEADER_BYTES + 100)
+            file.write(b"rot")
+    spool.close()
+
+    again, headers = replayed(spool.root, begun(records))
+    later = record(again, b"later")
+
+    assert headers == [one for k, one in enumerate(records) if k not in damaged]
+    assert later.place.offset == records[-1].following.end
+    again.close()
+
+
+def test_a_segment_of_which_the_ledger_knows_nothing_is_read_and_not_written_again(spool: Spool) -> None:
+    first, second = record(spool, b"first"), record(spool, b"second")
+    with segments.path_of(spool.root, 1).open("r+b") as file:
+        file.seek(second.place.offset)
+        file.write(bytes(RECORD_HEADER_BYTES))  # its header rots: the walk ends before it
+    spool.close()
+
+    again, headers = replayed(spool.root)
+
+    assert headers == [first]
+    assert record(again, b"next").place.segment == 2
+    again.close()
+
+
+def test_an_instance_that_was_broken_off_holds_no_blocks_behind_its_segment(spool: Spool) -> None:
+    kept = record(spool, b"kept")
+    recording = spool.begin()
+    for _ in range(4):
+        recording.add(bytes(SEGMENT))
+        recording.flush()
+    recording.abandon()
+
+    assert segments.path_of(spool.root, kept.place.segment).stat().st_size == SEGMENT
+    assert read(spool, kept.place) == b"kept"
+
+
+def test_what_is_no_segment_of_ours_is_left_alone(spool: Spool) -> None:
+    kept = record(spool, b"kept")
+    (spool.root / "foo.segment").write_bytes(b"somebody else's")
+    (spool.root / "00000007.segment").mkdir()
+    spool.close()
+
+    again, headers = replayed(spool.root, begun([kept]))
+
+    assert headers == [kept]
+    assert record(again, b"next").place.segment == kept.place.segment
     again.close()
 
 
@@ -479,7 +544,7 @@ def test_unfinished_segments_are_removed_and_one_without_a_header_is_left_alone(
     (spool.root / "00000003.segment").write_bytes(bytes(SEGMENT))
     spool.close()
 
-    again, headers = replayed(spool.root)
+    again, headers = replayed(spool.root, begun([kept]))
 
     assert headers == [kept]
     assert sorted(file.name for file in spool.root.iterdir()) == ["00000001.segment", "00000003.segment", "lock"]
