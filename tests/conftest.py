@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pynetdicom import _config
 
 from node import eventlog
 from node.ledger import Ledger, open_database
@@ -38,6 +40,13 @@ def shared(*parts: str) -> Path:
 @pytest.fixture(autouse=True)
 def _alias_key(tmp_path_factory: pytest.TempPathFactory) -> None:
     eventlog.use_alias_key(tmp_path_factory.getbasetemp() / "alias.key")
+
+
+@pytest.fixture(autouse=True)
+def _own_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo what a receiver sets for its whole process, which in a test is not its own."""
+    monkeypatch.setattr(_config, "STORE_RECV_CHUNKED_DATASET", False)
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.tempdir)
 
 
 @pytest.fixture
