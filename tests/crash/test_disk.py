@@ -19,7 +19,7 @@ CUTS = 4
 MOST_INSTANCES = 60  # between two cuts
 SMALL_MB, BALLAST_MB = 14, 4
 PIXEL_BYTES = 128 << 10
-BACK_WITHIN_S = 5.0  # of space returning: the figure
+BACK_WITHIN_S = 5.0  # of space returning
 FLOOR_MB = 3
 SPOOL = f"segment_mb = 1\nspare_segments = 1\nfree_space_floor_mb = {FLOOR_MB}"
 
