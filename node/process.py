@@ -115,7 +115,9 @@ def run(make: Callable[[], Service], *, tether: Tether | None, started: Callable
 def _note_thread_ended(ended: threading.ExceptHookArgs) -> None:
     """Say that a thread ended, as pynetdicom's do on some malformed PDUs: a traceback might quote what was received."""
     if not issubclass(ended.exc_type, SystemExit):
-        eventlog.record(Event.THREAD_ENDED, logging.ERROR, error=ended.exc_type.__name__)
+        # pynetdicom's, for what it still had to say on an association that the guard has just ended
+        level = logging.DEBUG if ended.exc_type.__name__ == "InvalidEventError" else logging.ERROR
+        eventlog.record(Event.THREAD_ENDED, level, error=ended.exc_type.__name__)
 
 
 def offer_to_oom_killer(score: int) -> None:
