@@ -65,7 +65,8 @@ class Wire:
         self._size = max(_SMALLEST_BUFFER, 2 * (largest_pdu + PDU_HEADER))
         self._idle_s, self._slowest = idle_s, slowest
         self._pace_s = min(_PACE_S, idle_s)
-        self._data = bytearray()  # made at the first PDU: an association that is only open costs no buffer
+        # For a PDU header; the buffer itself is made at the first P-DATA: an association that is only open has none.
+        self._data = bytearray(PDU_HEADER)
         self._view = memoryview(self._data)
         self._read = self._written = 0
         self._stopping = threading.Event()
@@ -123,9 +124,8 @@ class Wire:
     def some(self, most: int) -> memoryview:
         """Return at least one and at most so many bytes, where they lie; valid until `before_reuse`."""
         if self._read == self._written:
-            if self._size - self._written < _LEAST_ROOM:
-                self.before_reuse()
-                self._read = self._written = 0
+            if len(self._data) - self._written < _LEAST_ROOM:
+                self._make_room(self._size)
             self._receive()
         at = self._read
         self._read = min(self._written, at + most)
@@ -134,17 +134,21 @@ class Wire:
     def _need(self, count: int) -> int:
         """Have so many bytes in one piece, count them as used, and return where they begin."""
         if self._written - self._read < count:
-            self.before_reuse()
-            rest = bytes(self._view[self._read : self._written])
-            if not self._data:
-                self._data = bytearray(self._size)
-                self._view = memoryview(self._data)
-            self._data[: len(rest)] = rest
-            self._read, self._written = 0, len(rest)
+            self._make_room(count)
             while self._written < count:
                 self._receive()
         self._read += count
         return self._read - count
+
+    def _make_room(self, count: int) -> None:
+        """Begin at the start of the buffer again, of one with room for so many bytes; what is not used comes along."""
+        self.before_reuse()
+        rest = bytes(self._view[self._read : self._written])
+        if count > len(self._data):
+            self._data = bytearray(self._size)
+            self._view = memoryview(self._data)
+        self._data[: len(rest)] = rest
+        self._read, self._written = 0, len(rest)
 
     def _receive(self) -> None:
         while True:

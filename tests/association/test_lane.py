@@ -346,3 +346,15 @@ def test_a_verification_context_takes_no_instance(peer: RawPeer) -> None:
     peer.send(p_data((1, COMMAND | LAST, request), (1, LAST, encoded(mr()))))
 
     assert peer.status() in (0x0122, 0xA900, 0xC000)
+
+
+def test_a_command_in_crumbs_is_a_command(peer: RawPeer, held: Held) -> None:
+    """No fragment fills the small buffer that an association begins with."""
+    request, content = command(0x0001), encoded(mr())
+    crumbs = [request[at : at + 3] for at in range(0, len(request), 3)]
+    for crumb in crumbs[:-1]:
+        peer.send(p_data((3, COMMAND, crumb)))
+    peer.send(p_data((3, COMMAND | LAST, crumbs[-1])), p_data((3, LAST, content)))
+
+    assert peer.status() == 0x0000
+    assert held_data_sets(held) == [content]
