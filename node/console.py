@@ -10,8 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node import eventlog, locks, process
-from node.errors import SettingsError
+from node import locks, process
 from node.jobs.pipeline import MEASURE, inputs_of, owe
 from node.jobs.port import QueueView
 from node.ledger import Ledger, open_database
@@ -43,12 +42,8 @@ class Console:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._data_dir = settings.node.data_dir.resolve()
-        file = self._data_dir / process.DATABASE
-        if not file.exists():
-            raise SettingsError(f"[node] data_dir: no node has worked in {self._data_dir} yet")
-        eventlog.use_alias_key(self._data_dir / "alias.key")
-        self._ledger = Ledger(open_database(file))
+        self._data_dir = process.worked_data_dir(settings)
+        self._ledger = Ledger(open_database(self._data_dir / process.DATABASE))
         self._queue = QueueView(self._ledger.database)
 
     def processes(self) -> dict[str, bool]:

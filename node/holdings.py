@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from node import eventlog, process
-from node.errors import HeaderError, SettingsError, SpoolError
+from node import process
+from node.errors import HeaderError, SpoolError
 from node.eventlog import alias
 from node.ledger import Ledger, open_database
 from node.ledger.ledger import HeldInstance
@@ -45,12 +45,8 @@ class Holdings:
     """
 
     def __init__(self, settings: Settings) -> None:
-        data_dir = settings.node.data_dir.resolve()
-        file = data_dir / process.DATABASE
-        if not file.exists():
-            raise SettingsError(f"[node] data_dir: no node has worked in {data_dir} yet")
-        eventlog.use_alias_key(data_dir / "alias.key")
-        self._ledger = Ledger(open_database(file))
+        data_dir = process.worked_data_dir(settings)
+        self._ledger = Ledger(open_database(data_dir / process.DATABASE))
         self._spool = SpoolReader(data_dir / process.SPOOL)
 
     def segments(self) -> list[tuple[SegmentState, int]]:

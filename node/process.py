@@ -133,6 +133,21 @@ def leave_out_pixel_decoders() -> None:
         sys.modules[name] = None  # type: ignore[assignment]  # the import system's own word for "there is none"
 
 
+def worked_data_dir(settings: Settings) -> Path:
+    """Return the data folder of a node that works, or worked, and take the alias key from it.
+
+    Raises
+    ------
+    SettingsError
+        If no node has worked there.
+    """
+    data_dir = settings.node.data_dir.resolve()
+    if not (data_dir / DATABASE).exists():
+        raise SettingsError(f"[node] data_dir: no node has worked in {data_dir} yet")
+    eventlog.use_alias_key(data_dir / "alias.key")
+    return data_dir
+
+
 def open_data_dir(settings: Settings) -> Path:
     """Return the data folder, made if missing and readable by its owner alone, and take the alias key from it.
 

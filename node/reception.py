@@ -62,7 +62,7 @@ class Reception:
             self._spool, self._ledger, self._receiver.register, keep_days=self._settings.spool.keep_days
         )
         repeat(lambda: retention.run_once(now=time.time()), _RETAIN_EVERY_S, "retention")
-        tls = ServerTls.of(self._settings.tls)
+        tls = self._receiver.tls
         if tls is not None:
             warn_of_end(tls, now=datetime.now(UTC))
             repeat(lambda: warn_of_end(tls, now=datetime.now(UTC)), _LOOK_AT_CERTIFICATE_EVERY_S, "certificate")

@@ -25,6 +25,7 @@ from node.association.commitment import StorageCommitment, one_message_at_a_time
 from node.association.gate import Connection
 from node.association.guard import Guard
 from node.association.intake import Answer, Intake, Status, StoreRequest
+from node.association.negotiation import identity_accepted, one_at_a_time
 from node.dicom.identifiers import shown_title
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.eventlog import Event
@@ -130,13 +131,9 @@ class CarefulLane:
         accepts = self._settings.user_identity == "accept"
         for item in request.user_information:
             if isinstance(item, AsynchronousOperationsWindowNegotiation):
-                window: Any = AsynchronousOperationsWindowNegotiation()
-                window.maximum_number_operations_invoked = window.maximum_number_operations_performed = 1
-                acceptor.add_negotiation_item(window)
+                acceptor.add_negotiation_item(one_at_a_time())
             elif isinstance(item, UserIdentityNegotiation) and item.positive_response_requested and accepts:
-                response: Any = UserIdentityNegotiation()
-                response.server_response = b""
-                acceptor.add_negotiation_item(response)
+                acceptor.add_negotiation_item(identity_accepted())
 
     def _store(self, event: evt.Event) -> Dataset:
         """Answer a C-STORE: the same intake as in the bulk lane."""

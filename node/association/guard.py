@@ -8,7 +8,6 @@ that looks at the PDUs as they pass (PS3.8 section 9.3), and each fragment of a 
 import contextlib
 import functools
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,18 +20,16 @@ from node.association.commands import LARGEST_COMMAND
 from node.association.commitment import LARGEST_REQUEST
 from node.association.intake import Intake
 from node.association.lane import Tally
-from node.association.wire import A_ABORT, P_DATA_TF, PDU_HEADER
+from node.association.wire import A_ABORT, P_DATA_TF, PACE_S, PDU, PDU_HEADER
 from node.errors import NodeError, SpoolFullError
 from node.settings import AssociationSettings
 
-_PDU = struct.Struct(">BxL")  # type, length of what follows
 _COMMAND = 0x01  # of the message control header: PS3.8 annex E.2
 # PS3.8 tables 9-1 to 9-10: the event is answered with A-ABORT in every state but this
 _INVALID_PDU, _NO_ASSOCIATION = "Evt19", "Sta1"
 _LONGEST_OTHER = 65536  # bytes of a PDU that is no P-DATA-TF, as at the gate
 _MOST_WAITING = 4  # messages that are not begun with: we agreed to one operation at a time. Chosen
 _ROOM_EVERY = 4 << 20  # bytes of an instance, before each of which the disk is asked; chosen
-_PACE_S = 15.0  # how long a peer may be slower than allowed: as in the bulk lane
 _LOOK_EVERY_S = 0.25  # chosen
 _GRACE_S = 1.0  # in which pynetdicom can end an association by itself; chosen
 _UNEXPLAINED = "aborted by the node"
@@ -58,7 +55,7 @@ class Guard:
         self.tally = Tally(ended=_UNEXPLAINED)
         self.without_room: dict[int, str] = {}  # by Message ID: why of a C-STORE the data set was dropped
         self._settings, self._intake = settings, intake
-        self._pace_s = min(_PACE_S, settings.idle_timeout_s)
+        self._pace_s = min(PACE_S, settings.idle_timeout_s)
         self._header, self._left = bytearray(), 0  # of the PDU in progress
         self._command_size = self._data_size = 0  # of the message in progress
         self._dropping = False
@@ -146,7 +143,7 @@ class Guard:
                 step = min(PDU_HEADER - len(self._header), len(data) - at)
                 self._header += data[at : at + step]
                 if len(self._header) == PDU_HEADER:
-                    self._begin(*_PDU.unpack(self._header))
+                    self._begin(*PDU.unpack(self._header))
                     self._header.clear()
             at += step
         return b"" if self._ended is not None else data

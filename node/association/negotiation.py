@@ -89,9 +89,9 @@ class AssociateRequest:
         answer.user_information = [*_about_us(largest_pdu), *role_answers]
         for one in items:
             if isinstance(one, AsynchronousOperationsWindowNegotiation):
-                answer.user_information.append(_one_at_a_time())
+                answer.user_information.append(one_at_a_time())
             elif isinstance(one, UserIdentityNegotiation) and one.positive_response_requested and answer_identity:
-                answer.user_information.append(_identity_accepted())
+                answer.user_information.append(identity_accepted())
         pdu = A_ASSOCIATE_AC()
         pdu.from_primitive(answer)
         contexts = {
@@ -120,14 +120,14 @@ def _about_us(largest_pdu: int) -> list[Any]:
     return [length, implementation, version]
 
 
-def _one_at_a_time() -> Any:
+def one_at_a_time() -> Any:
     """Return the answer to any asynchronous operations window: 1 invoked, 1 performed (PS3.7 section D.3.3.3)."""
     window: Any = AsynchronousOperationsWindowNegotiation()
     window.maximum_number_operations_invoked = window.maximum_number_operations_performed = 1
     return window
 
 
-def _identity_accepted() -> Any:
+def identity_accepted() -> Any:
     """Return the positive response to a user identity; empty, as for types 1 and 2 (PS3.7 section D.3.3.7)."""
     response: Any = UserIdentityNegotiation()
     response.server_response = b""

@@ -49,9 +49,8 @@ class Receiver:
         self.register = Register(spool, ledger)
         self._intake = Intake(settings.association, spool, self.register)
         self._admission = Admission(settings.association, settings.peer)
-        self._gate = Gate(
-            settings.association, ServerTls.of(settings.tls), self._admission.address_allowed, self._serve
-        )
+        self.tls = ServerTls.of(settings.tls)
+        self._gate = Gate(settings.association, self.tls, self._admission.address_allowed, self._serve)
         self.commitment = StorageCommitment(
             settings.association, settings.peer, self.register, SpoolReader(spool.root), Commitments(ledger.database)
         )

@@ -18,13 +18,13 @@ A_ASSOCIATE_RQ, P_DATA_TF, A_RELEASE_RQ, A_ABORT = 0x01, 0x04, 0x05, 0x07  # PS3
 A_RELEASE_RP = b"\x06\0\0\0\0\4\0\0\0\0"  # PS3.8 section 9.3.7
 PDU_HEADER, PDV_HEADER = 6, 6
 
-_PDU = struct.Struct(">BxL")  # type, reserved, length of what follows: so begins every PDU (PS3.8 tables 9-11 to 9-26)
+PDU = struct.Struct(">BxL")  # type, reserved, length of what follows: so begins every PDU (PS3.8 tables 9-11 to 9-26)
 _PDV = struct.Struct(">LBB")  # item length, presentation context ID, message control header (PS3.8 section 9.3.5.1)
 _P_DATA = struct.Struct(">BBLLBB")
 _COMMAND_AND_LAST = 0x03  # PS3.8 annex E.2
 _SMALLEST_BUFFER = 1 << 19
 _LEAST_ROOM = 1 << 16  # with less left at the end of the buffer the next bytes go to its start; chosen
-_PACE_S = 15.0  # how long a peer may be slower than allowed; chosen
+PACE_S = 15.0  # how long a peer may be slower than allowed; chosen
 _LOOK_UP_S = 5.0  # longest wait in one `recv`, after which deadlines are looked at; chosen
 
 
@@ -64,7 +64,7 @@ class Wire:
         self._socket = connected
         self._size = max(_SMALLEST_BUFFER, 2 * (largest_pdu + PDU_HEADER))
         self._idle_s, self._slowest = idle_s, slowest
-        self._pace_s = min(_PACE_S, idle_s)
+        self._pace_s = min(PACE_S, idle_s)
         # For a PDU header; the buffer itself is made at the first P-DATA: an association that is only open has none.
         self._data = bytearray(PDU_HEADER)
         self._view = memoryview(self._data)
@@ -107,7 +107,7 @@ class Wire:
     def pdu_header(self) -> tuple[int, int]:
         """Return type and length of the next PDU."""
         at = self._need(PDU_HEADER)
-        kind, length = _PDU.unpack_from(self._data, at)
+        kind, length = PDU.unpack_from(self._data, at)
         return kind, length
 
     def pdv_header(self) -> tuple[int, int, int]:

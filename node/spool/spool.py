@@ -247,9 +247,7 @@ class Spool:
                 with self._lock:
                     self._low.wait(timeout=5.0)
                 continue
-            with self._lock:
-                self._open.discard(spare.number)
-                self._free.append(spare)
+            self._put_away(spare)
 
     def _enough(self) -> bool:
         return len(self._free) >= self._spare
@@ -351,7 +349,8 @@ class Recording:
             os.fdatasync(segment.descriptor)
         except OSError as error:
             self._fail(error)
-        segment.end, segment.sequence = header.following.end, header.following.sequence
+        following = header.following
+        segment.end, segment.sequence = following.end, following.sequence
         try:
             if enter is not None:
                 enter(header)
