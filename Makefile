@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench bench-receive clean
+.PHONY: demo test check bench bench-receive train clean
 
 demo: $(READY)  ## push simulated studies through a node, show what arrives at the archive
 	$(BIN)/paraspinal-node demo $(DEMO)
@@ -24,6 +24,10 @@ bench: $(READY)  ## benchmarks in a quick form, side by side with peers
 
 bench-receive: $(READY)  ## receivers side by side with peers, at length: some minutes; BENCH=--help
 	$(BIN)/python -m benchmarks.receiving $(BENCH)
+
+train: $(READY)  ## teach the segmenter on, from the weights of the repository until Ctrl-C; TRAIN=--help
+	$(BIN)/python -m pip install --quiet --editable '.[training]'
+	$(BIN)/python -m training $(TRAIN)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import measuring, receiving
+from benchmarks import measuring, reading, receiving
 from benchmarks.sheet import Sheet
 
 
@@ -27,6 +27,7 @@ def main() -> int:
         ]
     columns = ("step", "seconds", "CPU seconds", "peak MB")
     show(Sheet("One study, 320 x 256 x 24, sandboxed steps", columns, rows))
+    show(reading.sheet(reading.run()))
     faults = receiving.quick(show, progress.print)  # afterwards: its senders would count in the peak above
     for fault in faults:
         progress.print(f"FAILED {fault}", style="bold red", markup=False)

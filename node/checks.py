@@ -1,20 +1,26 @@
 """What can be known before a start: settings, plug-ins, data folder, database, port, destinations."""
 
+import os
 import shutil
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
 
 from node import plugins
 from node.association.admission import Admission
 from node.association.tls import ServerTls
+from node.completion import read_table
 from node.console import Console
 from node.delivery import echo
-from node.errors import DeliveryError, NodeError
+from node.errors import DeliveryError, NodeError, RetrievalError, SettingsError
 from node.process import DATABASE, open_data_dir
-from node.settings import Settings
+from node.retrieval import Archive, loopback
+from node.settings import ArchiveSettings, Settings
 from node.worker import destinations
 
 
@@ -37,7 +43,11 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     yield _attempt("ledger", lambda: _ledger(settings))
     yield _attempt("segmenter", lambda: plugins.load("segmenters", settings.analysis.segmenter)().version)
     yield _attempt("detector", lambda: plugins.load("detectors", settings.analysis.detector)().version)
+    yield _attempt("labeller", lambda: plugins.load("labellers", settings.analysis.labeller)().version)
+    yield _attempt("rules", lambda: read_table(settings.completion.roles).name)
     yield _attempt("trigger", lambda: plugins.load("triggers", settings.completion.trigger).__name__)
+    if (drops := settings.emg.folder) is not None:
+        yield _attempt("drop folder", lambda: _drop_folder(drops))
     yield _attempt("destinations", lambda: ", ".join(destinations(settings)) or "none: results stay here")
     yield _attempt("peers", lambda: _peers(settings))
     yield _attempt("TLS", lambda: _tls(settings))
@@ -45,6 +55,10 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     for one in settings.destination:
         if one.kind == "dicom":
             yield Check(f"C-ECHO {one.name}", _echo(settings, one.name), passed=True)
+    for each in settings.archive:
+        yield Check(f"C-ECHO archive {each.name}", _echo_archive(settings, each), passed=True)
+        if each.pull:
+            yield _attempt(f"pull from {each.name}", partial(_way_in, settings, each))
 
 
 def _attempt(name: str, look: Callable[[], str]) -> Check:
@@ -54,6 +68,12 @@ def _attempt(name: str, look: Callable[[], str]) -> Check:
         return Check(name, str(error), passed=False)
     except OSError as error:
         return Check(name, error.strerror or type(error).__name__, passed=False)
+
+
+def _drop_folder(folder: Path) -> str:
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK) or not folder.is_dir():
+        raise SettingsError("[emg] folder is no folder in which the node may read, move and remove files")
+    return "readable and writable"
 
 
 def _data_dir(settings: Settings) -> str:
@@ -96,3 +116,28 @@ def _echo(settings: Settings, name: str) -> str:
     except DeliveryError as error:
         return f"{error}: deliveries will wait"
     return f"0x{status:04X}"
+
+
+def _echo_archive(settings: Settings, one: ArchiveSettings) -> str:
+    try:
+        status = Archive.of(settings, one, silence_s=5.0).echo()
+    except RetrievalError as error:
+        return f"{error}: studies are closed without it"
+    return f"0x{status:04X}"
+
+
+def _way_in(settings: Settings, one: ArchiveSettings) -> str:
+    """Return who brings to our receiver what an archive sends; SettingsError if that is admitted under no address."""
+    title, host = (one.ae_title, one.host)
+    if one.how == "get":
+        title, host = settings.association.ae_title, loopback(settings.association.bind)
+    titled = [peer for peer in settings.peer if peer.ae_title in ("*", title)]
+    if not titled:
+        raise SettingsError(f"no [[peer]] has the title {title}: what is pulled would be rejected by our own receiver")
+    try:
+        address = ip_address(host)
+    except ValueError:  # a name, which may stand for many addresses
+        return f"{', '.join(one.pull)} by C-{one.how.upper()}; a [[peer]] has the title {title}"
+    if not any(address in network for peer in titled for network in peer.addresses):
+        raise SettingsError(f"no [[peer]] of the title {title} has the address of {one.name}")
+    return f"{', '.join(one.pull)} by C-{one.how.upper()}; a [[peer]] admits {title}"

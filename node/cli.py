@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from node import __version__, eventlog
-from node.errors import DeliveryError, NodeError, SettingsError, SimulatorError, raised_at, shown
+from node.errors import DeliveryError, NodeError, SettingsError, SimulatorError, StatementError, raised_at, shown
 from node.settings import DestinationSettings, Settings, read_settings
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from node.holdings import Damage
+    from node.why import StackAnswer, StudyAnswer
 
 app = typer.Typer(
     name="paraspinal-node",
@@ -35,6 +36,10 @@ jobs_app = typer.Typer(help="Look at jobs, try them again, cancel them.", no_arg
 app.add_typer(jobs_app, name="jobs")
 spool_app = typer.Typer(help="Look at what is held, take it out, check it.", no_args_is_help=True)
 app.add_typer(spool_app, name="spool")
+rules_app = typer.Typer(help="Look at the rules that give roles, and try changed ones out.", no_args_is_help=True)
+app.add_typer(rules_app, name="rules")
+emg_app = typer.Typer(help="Say where EMG suspects denervation, and look at what is suspected.", no_args_is_help=True)
+app.add_typer(emg_app, name="emg")
 
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder; wins over the settings file.")]
 PortOption = Annotated[int | None, typer.Option("--port", help="TCP port to listen on; 0 takes any free one.")]
@@ -184,11 +189,20 @@ def _announce(settings: Settings, port: int | None) -> None:
 
 
 @app.command()
-def status(context: typer.Context, data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Show what the node holds, what it works on and what it owes."""
+def status(
+    context: typer.Context,
+    study: Annotated[str | None, typer.Argument(help="One study, by its alias or Study Instance UID.")] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the node holds, what it works on and what it owes; of one study, how complete it is and why."""
     from node.console import Console
 
-    picture = Console(_settings(context, data_dir=data)).status()
+    console = Console(_settings(context, data_dir=data))
+    if study is not None:
+        _show_study(console.study(study), study, as_json=as_json)
+        return
+    picture = console.status()
     if as_json:
         _screen().print_json(json.dumps(picture))
         return
@@ -198,17 +212,32 @@ def status(context: typer.Context, data: DataOption = None, as_json: JsonOption 
     )
     counts = ", ".join(f"{number} {name}" for name, number in picture["counts"].items())
     _screen().print(f"{picture['node']}: {state}; {counts}", highlight=False)
-    studies = _table("study", "state", "why", "series", "instances", "last seen", title="studies")
+    studies = _table("study", "state", "since", "why", "series", "instances", "last seen", title="studies")
     for one in picture["studies"]:
         studies.add_row(
             one["alias"],
             one["state"],
+            _ago(one["since_s"]),
             one["reason"],
             str(one["series"]),
             str(one["instances"]),
             _ago(one["last_seen_s"]),
         )
     _screen().print(studies, _jobs_table(picture["jobs"]))
+    if picture["retrievals"]:
+        retrievals = _table("study", "why", "archive", "state", "attempts", "last answer", title="asked of archives")
+        for one in picture["retrievals"]:
+            words = (one["study"], one["reason"], one["archive"], one["state"], str(one["attempts"]), one["status"])
+            retrievals.add_row(*words)
+        _screen().print(retrievals)
+    emg = picture["emg"]
+    unclear = sum(bool(one["unclear"]) for one in emg["studies"])
+    if emg["studies"] or emg["waiting"]:
+        _screen().print(
+            f"EMG: suspected in {len(emg['studies']) - unclear} of these studies, not understood in {unclear}, "
+            f"{emg['waiting']} statements wait for their study (emg list)",
+            highlight=False,
+        )
     for what, which in picture["waiting_for_operator"].items():
         if which:
             _screen().print(f"[red]{what}:[/] {', '.join(which)} (jobs show JOB, jobs retry JOB)", highlight=False)
@@ -216,6 +245,51 @@ def status(context: typer.Context, data: DataOption = None, as_json: JsonOption 
         _screen().print(
             f"[red]held:[/] {', '.join(picture['held_studies'])} (release STUDY --use ...)", highlight=False
         )
+
+
+def _show_study(found: dict[str, Any] | None, study: str, *, as_json: bool) -> None:
+    if found is None:
+        raise typer.BadParameter(f"there is no study {study}; see: status")
+    if as_json:
+        _screen().print_json(json.dumps(found))
+        return
+    _show_whole(found)
+    stacks = _table("series", "stack", "role", "because", "whole because", title="series")
+    for one in found["stacks"]:
+        stacks.add_row(one["series"], str(one["stack"] or ""), one["role"], one["evidence"], one["whole_by"])
+    _screen().print(stacks)
+
+
+def _show_whole(found: dict[str, Any]) -> None:
+    """Show what a study waits for, or what closed it, and what others say of it."""
+    why = f", {found['reason']}" if found["reason"] else ""
+    _screen().print(
+        f"{found['alias']}: {found['state']} ({_ago(found['since_s'])}){why}; {found['instances']} instances",
+        highlight=False,
+    )
+    if found["whole_by"]:
+        _screen().print(f"whole because: {found['whole_by']}", highlight=False)
+    for one in found["steps"]:
+        _screen().print(f"MPPS of {one['calling_ae']}: {one['state']}", highlight=False)
+    for one in found["expected"]:
+        where = f"series {one['series']}" if one["series"] else "the study"
+        _screen().print(f"{one['source']} counts {one['instances']} instances of {where}", highlight=False)
+
+
+@app.command("force-complete")
+def force_complete(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="A study that gathers, by its alias; see: status.")],
+    data: DataOption = None,
+) -> None:
+    """Close a study now with what is there of it, whatever it still waits for; who said so is written down."""
+    from node.console import Console
+
+    settings = _settings(context, data_dir=data)
+    if not Console(settings).force_complete(study):
+        _complain("refused", f"no study {study} gathers; see: status")
+        raise typer.Exit(1)
+    _screen().print(f"{study}: is closed within {settings.completion.sweep_every_s:g} s", highlight=False)
 
 
 @app.command()
@@ -300,6 +374,234 @@ def _end_if(damaged: "Sequence[Damage]") -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def pull(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="A study by its alias or Study Instance UID; see: status.")],
+    archive: Annotated[str | None, typer.Option(help="An [[archive]] by name; else each is asked in turn.")] = None,
+    data: DataOption = None,
+) -> None:
+    """Have an archive send what the node lacks of a study, also what failed before; `status` shows how that goes."""
+    from node.console import Console
+
+    entered, failed = Console(_settings(context, data_dir=data)).pull(study, archive)
+    for one in failed:
+        _complain("not asked", one)
+    _screen().print(f"{study}: {entered} series asked for", highlight=False)
+    if failed and not entered:
+        raise typer.Exit(1)
+
+
+# ---------------------------------------------------------------- rules
+
+RulesOption = Annotated[
+    Path | None, typer.Option("--rules", help="A site's rules (TOML) to try, instead of [completion] roles.")
+]
+
+
+@app.command()
+def why(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="A study by its alias or Study Instance UID, or a folder with one.")],
+    whole: Annotated[bool, typer.Option("--all", help="Every condition, not only what decided a rule.")] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show for each stack of a study which rule gave it its role, which condition held or failed, and the pairs."""
+    from node.errors import HeaderError
+    from node.why import why as ask
+
+    try:
+        answer = ask(study, _settings(context, data_dir=data))
+    except HeaderError as error:
+        raise typer.BadParameter(str(error)) from error
+    if not as_json and not Path(study).is_dir():
+        from node.console import Console
+
+        found = Console(_settings(context, data_dir=data)).study(study)
+        if found is not None:
+            _show_whole(found)
+    _show_answers([answer], checks=True, whole=whole, as_json=as_json)
+
+
+@rules_app.command("show")
+def rules_show(context: typer.Context) -> None:
+    """List the rules in the order in which they are tried, and the facts that a rule may ask for."""
+    from node.completion import read_table
+    from node.completion.facts import VOCABULARY
+
+    found = read_table(_settings(context).completion.roles)
+    rules = _table("rule", "role", "confidence", "because", title=f"rules, version {found.version}")
+    for rule in found.rules:
+        rules.add_row(rule.name, rule.role, rule.confidence, rule.reason)
+    facts = _table("fact", "kind", "unit", title="facts that a rule may ask for")
+    for name, fact in VOCABULARY.items():
+        facts.add_row(name, fact.kind, fact.unit)
+    _screen().print(rules, facts)
+
+
+@rules_app.command("test")
+def rules_test(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(exists=True, help="DICOM files, or folders with them.")],
+    rules: RulesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the rules, or changed ones, make of DICOM files: roles and pairs."""
+    from node.errors import HeaderError
+    from node.why import try_rules
+
+    try:
+        answers = try_rules(files, _settings(context), rules=rules)
+    except HeaderError as error:
+        raise typer.BadParameter(str(error)) from error
+    _show_answers(answers, checks=False, whole=False, as_json=as_json)
+
+
+@rules_app.command("backtest")
+def rules_backtest(
+    context: typer.Context,
+    days: Annotated[float, typer.Option(help="Of the studies seen in so many days.")] = 7.0,
+    rules: RulesOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try the rules, or changed ones, on the headers that are held, and show what would be another than it was."""
+    from dataclasses import asdict
+
+    from node.why import backtest
+
+    tried, changes = backtest(_settings(context, data_dir=data), days=days, rules=rules)
+    if as_json:
+        found = {name: [asdict(one) for one in of_study] for name, of_study in changes.items()}
+        _screen().print_json(json.dumps({"tried": tried, "changes": found}))
+        return
+    changed = _table("study", "stack", "was", "would be", title="what would change")
+    for name, of_study in changes.items():
+        for one in of_study:
+            changed.add_row(name, one.stack or "(the study)", one.before, one.after)
+    _screen().print(changed)
+    _screen().print(f"{len(changes)} of {tried} studies would change", highlight=False)
+
+
+def _show_answers(answers: "Sequence[StudyAnswer]", *, checks: bool, whole: bool, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        _screen().print_json(json.dumps([_plain(asdict(one)) for one in answers]))
+        return
+    for answer in answers:
+        for stack in answer.stacks if checks else ():
+            _screen().print(_checks_table(stack, whole=whole))
+        stacks = _table("stack", "slices", "role", "confidence", "rule", "because", title=f"study {answer.study}")
+        for one in answer.stacks:
+            which = f"{one.series}/{one.number}"
+            words = [which, str(one.slices), one.decision.label, one.decision.confidence, one.decision.rule]
+            stacks.add_row(*words, "; ".join([one.decision.evidence, *one.faults]))
+        for series, fault in answer.unreadable.items():
+            stacks.add_row(series, "", "other", "", "", fault)
+        _screen().print(stacks)
+        if answer.pairs:
+            pairs = _table("pre", "post", "may be compared", title="series that look like before and after contrast")
+            for pair in answer.pairs:
+                pairs.add_row(pair.pre, pair.post, "; ".join(pair.differences) or "yes")
+            _screen().print(pairs)
+        selected = ", ".join(f"{role} {name}" for role, name in answer.selected.items())
+        _screen().print(f"{answer.reason}{': ' if selected else ''}{selected}", highlight=False)
+        _screen().print(f"by the rules of version {answer.table}", highlight=False)
+
+
+def _checks_table(stack: "StackAnswer", *, whole: bool) -> "Table":
+    """Return what each rule found in one stack, up to the one that holds."""
+    from node.why import decisive
+
+    splits = "".join(f", {by} {which}" for by, which in stack.splits.items())
+    table = _table("rule", "", "found", "wanted", title=f"stack {stack.series}/{stack.number}{splits}")
+    for one in stack.rules:
+        for nth, check in enumerate(one.check.leaves() if whole else decisive(one.check)):
+            name = "" if nth else one.rule.name
+            table.add_row(name, "holds" if check.held else "fails", check.found, check.wanted)
+        if one.check.held:
+            table.add_row("", "[b]wins[/b]", f"[b]{stack.decision.label}[/b]", "")
+    return table
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold of nested values: rules by their names."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return getattr(value, "name", value) if type(value).__name__ == "Rule" else value
+
+
+# ---------------------------------------------------------------- EMG
+
+
+@emg_app.command("add")
+def emg_add(
+    context: typer.Context,
+    level: Annotated[str, typer.Option(help="A nerve root from C1 to S1, or two neighbours: L4, L4/5.")],
+    side: Annotated[str, typer.Option(help="left, right or both, of the patient.")],
+    study: Annotated[str | None, typer.Argument(help="A study by its alias or Study Instance UID.")] = None,
+    accession: Annotated[str | None, typer.Option(help="Accession Number, instead of STUDY.")] = None,
+    patient_id: Annotated[str | None, typer.Option(help="Patient ID, with --study-date, instead of STUDY.")] = None,
+    study_date: Annotated[str | None, typer.Option(help="Study Date, YYYYMMDD.")] = None,
+    data: DataOption = None,
+) -> None:
+    """Say what EMG found in the patient of a study; the study may come later, and is measured again if it has been."""
+    from node.console import Console
+    from node.emg import BY_HAND, statement
+
+    console = Console(_settings(context, data_dir=data))
+    uid = "" if study is None else console.study_uid(study) or study
+    values = {
+        "study_instance_uid": uid, "accession_number": accession, "patient_id": patient_id, "study_date": study_date,
+        "level": level, "side": side,
+    }  # fmt: skip
+    try:
+        told = statement(values, BY_HAND)
+    except StatementError as error:
+        raise typer.BadParameter(str(error)) from error
+    _tell_measured_again(console.tell(told))
+
+
+@emg_app.command("forget")
+def emg_forget(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="A study by its alias or Study Instance UID.")],
+    data: DataOption = None,
+) -> None:
+    """Take back what was told of a study, by `emg add` or in the drop folder; its order counts again."""
+    from node.console import Console
+
+    console = Console(_settings(context, data_dir=data))
+    _tell_measured_again(console.forget(console.study_uid(study) or study))
+
+
+def _tell_measured_again(studies: "Sequence[str]") -> None:
+    for study in studies:
+        _screen().print(f"{study}: is measured again", highlight=False)
+    if not studies:
+        _screen().print("noted; no study that was measured is measured again", highlight=False)
+
+
+@emg_app.command("list")
+def emg_list(context: typer.Context, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """List the studies that EMG suspects something in, or of which the order could not be understood."""
+    from node.console import Console
+
+    found = Console(_settings(context, data_dir=data)).suspicions()
+    if as_json:
+        _screen().print_json(json.dumps(found))
+        return
+    table = _table("study", "level", "side", "source", "basis", "not taken because", title="suspected by EMG")
+    for one in found["studies"]:
+        table.add_row(one["study_alias"], one["level"], one["side"], one["source"], one["basis"], one["unclear"])
+    _screen().print(table)
+    _screen().print(f"{found['waiting']} statements wait for their study", highlight=False)
+
+
 # ---------------------------------------------------------------- jobs
 
 
@@ -336,9 +638,9 @@ def jobs_show(context: typer.Context, job: str, data: DataOption = None, as_json
         _screen().print_json(json.dumps(found))
         return
     _screen().print(_jobs_table([found]), f"steps done: {', '.join(found['steps']) or 'none'}", highlight=False)
-    series = _table("series", "role", "because", "whole because", title="series of the study")
+    series = _table("series", "stack", "role", "because", "whole because", title="series of the study")
     for one in found["series"]:
-        series.add_row(one["series"], one["role"], one["evidence"], one["whole_by"])
+        series.add_row(one["series"], str(one["stack"] or ""), one["role"], one["evidence"], one["whole_by"])
     objects = _table("object", "destination", "state", "attempts", "last answer", title="result objects")
     for one in found["objects"]:
         objects.add_row(one["object"], one["destination"], one["state"], str(one["attempts"]), one["status"])

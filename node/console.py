@@ -3,6 +3,7 @@
 It reads the ledger and the queue, and owns no state. Nothing it returns identifies a patient: studies appear by alias.
 """
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,11 +12,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from node import locks, process
+from node.dicom.identifiers import shown_title
+from node.emg import Statement
+from node.errors import RetrievalError
 from node.jobs.pipeline import MEASURE, inputs_of, owe
 from node.jobs.port import QueueView
-from node.ledger import Ledger, open_database
-from node.records import DeliveryRecord, JobState
+from node.ledger import Expectations, open_database
+from node.ledger.ledger import Ledger, StackRow
+from node.ledger.retrievals import Retrievals
+from node.ledger.suspicions import Suspicions
+from node.records import DeliveryRecord, JobState, RestingStudy
 from node.settings import Settings
+
+_FAILED_SHOWN_S = 7 * 86400.0  # chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,9 @@ class Console:
         self._settings = settings
         self._data_dir = process.worked_data_dir(settings)
         self._ledger = Ledger(open_database(self._data_dir / process.DATABASE))
-        self._queue = QueueView(self._ledger.database)
+        self._suspicions = Suspicions(self._ledger.database)
+        self._retrievals = Retrievals(self._ledger.database)
+        self._queue = QueueView(self._ledger.engine)
 
     def processes(self) -> dict[str, bool]:
         """Return which of the node's processes work in the data folder now."""
@@ -76,10 +87,7 @@ class Console:
         (line,) = lines
         return asdict(line) | {
             "steps": self._queue.steps(job_id),
-            "series": [
-                {"series": series, "role": role, "evidence": evidence, "whole_by": whole_by}
-                for series, role, evidence, whole_by in self._ledger.series_rows(line.study)
-            ],
+            "series": _stacks(self._ledger.stack_rows(line.study)),
             "objects": [
                 {
                     "destination": one.destination,
@@ -105,7 +113,84 @@ class Console:
             "jobs": [asdict(line) for line in jobs],
             "waiting_for_operator": self.waiting(),
             "held_studies": self.held(),
+            "emg": self.suspicions(limit),
+            "retrievals": self.retrievals(limit),
         }
+
+    def study(self, name: str) -> dict[str, Any] | None:
+        """Return all that is known of one study, by its alias or UID: its series, and what others say of it."""
+        rows = self._ledger.study_rows(1, name=name)
+        if not rows:
+            return None
+        expectations = Expectations(self._ledger.database)
+        return asdict(rows[0]) | {
+            "stacks": _stacks(self._ledger.stack_rows(name)),
+            "steps": [{"state": state, "calling_ae": shown_title(who)} for state, who in expectations.steps(name)],
+            "expected": [
+                {"series": series, "source": source, "instances": instances}
+                for series, source, instances in expectations.expected(name)
+            ],
+        }
+
+    def force_complete(self, study: str) -> bool:
+        """Have a study that gathers closed now, with what is there; False if none of this alias gathers."""
+        return self._ledger.force(study, _who())
+
+    def suspicions(self, limit: int = 100) -> dict[str, Any]:
+        """Return what EMG suspects, by study, and how many statements have not found their study yet."""
+        rows = [asdict(row) for row in self._suspicions.rows(limit)]
+        return {"studies": rows, "waiting": self._suspicions.waiting()}
+
+    def study_uid(self, name: str) -> str | None:
+        """Return the UID of a study by its alias or UID; None if the node does not know it."""
+        return self._suspicions.uid_of(name)
+
+    def tell(self, statement: Statement) -> list[str]:
+        """Enter what EMG found; return the aliases of the studies that are measured again for it."""
+        return self._suspicions.tell([statement], now=time.time())
+
+    def forget(self, study_uid: str) -> list[str]:
+        """Drop what was told of a study; return the aliases of the studies that are measured again for it.
+
+        Raises
+        ------
+        StatementError
+            If nothing was told.
+        """
+        return self._suspicions.forget(study_uid)
+
+    def retrievals(self, limit: int = 50) -> list[dict[str, Any]]:
+        """Return what archives are asked to send, and what of it failed within a week; newest first."""
+        rows = self._retrievals.rows(failed_after_s=time.time() - _FAILED_SHOWN_S, limit=limit)
+        return [asdict(row) for row in rows]
+
+    def pull(self, study: str, archive: str | None) -> tuple[int, list[str]]:
+        """Have what we lack of a study sent by one archive, or by the first of all that has it; the worker sees to it.
+
+        Returns how many series that are, and which archives could not be asked, with the reason.
+
+        Raises
+        ------
+        RetrievalError
+            If nothing may be pulled for the study, or there is no such archive.
+        """
+        from node.retrieval import Archive, ask_for  # here: it brings pynetdicom, which nothing else here needs
+
+        found = self._retrievals.find(study)
+        if not isinstance(found, RestingStudy):
+            raise RetrievalError(f"nothing is pulled for it: it is {found}" if found else "there is no such study")
+        asked = [one for one in self._settings.archive if archive in (None, one.name)]
+        if not asked:
+            raise RetrievalError(f"no [[archive]] {archive or ''} in the settings".replace("  ", " "))
+        entered, failed = 0, []
+        for one in asked:
+            try:
+                entered += ask_for(
+                    found, Archive.of(self._settings, one), self._retrievals, self._settings.retrieval, now=time.time()
+                )
+            except RetrievalError as error:
+                failed.append(f"{one.name}: {error}")
+        return entered, failed
 
     def waiting(self) -> dict[str, list[str]]:
         """Return the jobs that go on only if an operator says so: failed, or with objects that nobody took."""
@@ -150,6 +235,26 @@ class Console:
 
     def _owe(self, connection: sa.Connection, job_id: str, destination: str, spent: int) -> None:
         owe(self._queue, connection, job_id, destination, after=spent, attempts=self._settings.delivery.attempts)
+
+
+def _who() -> str:
+    """Return who is at the keyboard: behind sudo the one who called it."""
+    return shown_title(os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid()))
+
+
+def _stacks(rows: Sequence[StackRow]) -> list[dict[str, Any]]:
+    return [
+        {
+            "series": one.series_alias,
+            "stack": one.number,
+            "role": one.decision.label if one.decision else "",
+            "confidence": one.decision.confidence.value if one.decision else "",
+            "rule": one.decision.rule if one.decision else "",
+            "evidence": one.decision.evidence if one.decision else "",
+            "whole_by": one.whole_by,
+        }
+        for one in rows
+    ]
 
 
 def _summary(deliveries: list[DeliveryRecord]) -> dict[str, str]:

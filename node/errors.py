@@ -67,6 +67,10 @@ class VolumeError(NodeError):
         self.text = text
 
 
+class StatementError(NodeError):
+    """What is said of an EMG finding cannot be taken; the message quotes no value."""
+
+
 class ReportError(NodeError):
     """A result object could not be built, or did not pass the output gate."""
 
@@ -89,6 +93,10 @@ class SandboxCancelledError(SandboxError):
 
 class DeliveryError(NodeError):
     """A destination did not take what is owed to it; worth trying again."""
+
+
+class RetrievalError(NodeError):
+    """An archive did not answer, or did not send what was asked of it; worth trying again."""
 
 
 class SimulatorError(NodeError):

@@ -7,14 +7,19 @@ something was not measured. A refusal is a result, not an accident.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from node.dicom.volumes import Volume
 
-SCHEMA_VERSION = "1.0"  # of findings.json, docs/findings.md; the first number changes when a reader must change
+SCHEMA_VERSION = "1.1"  # of findings.json, docs/findings.md; the first number changes when a reader must change
+
+
+VERTEBRAE = tuple(
+    f"{letter}{number}" for letter, last in (("C", 7), ("T", 12), ("L", 5), ("S", 1)) for number in range(1, last + 1)
+)  # from head to feet
 
 
 class Side(StrEnum):
@@ -55,6 +60,37 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspicion:
+    """The level and side at which EMG found, or suspects, denervation of a posterior ramus: a question from outside.
+
+    Parameters
+    ----------
+    level : str
+        A nerve root, "L4" (C1 to C8, T1 to T12, L1 to L5, S1), or several neighbours, "L4-L5".
+    side : str
+        "left", "right" or "both", of the patient.
+    source : str
+        "emg add", "drop folder", "site rule" or "order".
+    basis : str
+        What of the source said so, e.g. a DICOM keyword; never the text itself.
+    """
+
+    level: str
+    side: Literal["left", "right", "both"]
+    source: str
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where along the spine something lies: its place always, a vertebral level only where that could be determined."""
+
+    level: str | None  # "L4", "L4/L5" (a disc), "L2 to L4"; None: not determined
+    position_mm: tuple[float, float, float]  # of its centre, LPS
+    slices: tuple[int, int] | None  # first and last axial slice, counted from the head from 1; None: not axial
+
+
+@dataclass(frozen=True, slots=True)
 class MuscleFindings:
     """One side's posterior paraspinal compartment (multifidus and erector spinae together).
 
@@ -71,6 +107,7 @@ class MuscleFindings:
     asymmetry_pct: float | None  # (this side - other side) / (this + other) of the enhancement, signed
     enhancing_fraction_pct: float | None  # voxels that enhance more than the reference muscle plausibly does
     vessel_fraction_pct: float | None  # of the muscle, on MRV
+    location: Location | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +131,7 @@ class LesionFindings:
     vessel_fraction_pct: float | None  # of the lesion, on MRV
     surrounding_vessel_fraction_pct: float | None  # of the muscle around it, on MRV
     vascularity_increased: bool | None  # None: not assessed
+    location: Location | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +158,14 @@ class Findings:
     caveats: tuple[Note, ...]
     refusals: tuple[Note, ...]
     algorithm: Algorithm
+    level_basis: str = "level not determined"  # how vertebrae were counted, or why no level is named
+    suspicion: Suspicion | None = None
+
+    @property
+    def names_levels(self) -> bool:
+        """Whether any region has a vertebral level."""
+        locations = [one.location for one in self.muscles] + [one.location for one in self.lesions]
+        return any(location is not None and location.level is not None for location in locations)
 
     def to_json(self) -> dict[str, Any]:
         """Return the findings as JSON values, by the schema of docs/findings.md."""
@@ -133,16 +179,36 @@ class Findings:
             summary=values["summary"],
             inputs=tuple(values["inputs"]),
             grade=values["grade"],
-            muscles=tuple(MuscleFindings(**{**one, "side": Side(one["side"])}) for one in values["muscles"]),
+            muscles=tuple(
+                MuscleFindings(**{**one, "side": Side(one["side"]), "location": _location(one["location"])})
+                for one in values["muscles"]
+            ),
             lesions=tuple(
-                LesionFindings(**{**one, "side": Side(one["side"]), "centroid_mm": tuple(one["centroid_mm"])})
+                LesionFindings(
+                    **{
+                        **one,
+                        "side": Side(one["side"]),
+                        "centroid_mm": tuple(one["centroid_mm"]),
+                        "location": _location(one["location"]),
+                    }
+                )
                 for one in values["lesions"]
             ),
             gates=tuple(Gate(**one) for one in values["gates"]),
             caveats=tuple(Note(**one) for one in values["caveats"]),
             refusals=tuple(Note(**one) for one in values["refusals"]),
             algorithm=Algorithm(**values["algorithm"]),
+            level_basis=values["level_basis"],
+            suspicion=None if values["suspicion"] is None else Suspicion(**values["suspicion"]),
         )
+
+
+def _location(values: Mapping[str, Any] | None) -> Location | None:
+    if values is None:
+        return None
+    slices = None if values["slices"] is None else (values["slices"][0], values["slices"][1])
+    x, y, z = values["position_mm"]
+    return Location(values["level"], (x, y, z), slices)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,8 +243,12 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StudyVolumes:
-    """The series of one study that a measurement is made from; None where there is none."""
+    """The series of one study that a measurement is made from; None where there is none.
+
+    `sagittal` is not measured: vertebral levels are read from it.
+    """
 
     pre: Volume | None = None
     post: Volume | None = None
     mrv: Volume | None = None
+    sagittal: Volume | None = None

@@ -12,8 +12,8 @@ from pathlib import Path
 from node import process
 from node.errors import HeaderError, SpoolError
 from node.eventlog import alias
-from node.ledger import Ledger, open_database
-from node.ledger.ledger import HeldInstance
+from node.ledger import Arrivals, open_database
+from node.ledger.arrivals import HeldInstance
 from node.settings import Settings
 from node.spool import RecordHeader, SegmentState, SpoolReader
 
@@ -46,20 +46,20 @@ class Holdings:
 
     def __init__(self, settings: Settings) -> None:
         data_dir = process.worked_data_dir(settings)
-        self._ledger = Ledger(open_database(data_dir / process.DATABASE))
+        self._arrivals = Arrivals(open_database(data_dir / process.DATABASE))
         self._spool = SpoolReader(data_dir / process.SPOOL)
 
     def segments(self) -> list[tuple[SegmentState, int]]:
         """Return every segment, and how many instances in it have a row."""
-        rows = self._ledger.instances_by_segment()
-        return [(state, rows.get(state.number, 0)) for state in self._spool.segments(self._ledger.ends())]
+        rows = self._arrivals.instances_by_segment()
+        return [(state, rows.get(state.number, 0)) for state in self._spool.segments(self._arrivals.ends())]
 
     def held(self, damaged: list[Damage] | None = None) -> Iterator[tuple[str, str]]:
         """Yield SOP Instance UID and SHA-256 of the data set, as it is on disk now, of all that is held and whole.
 
         The data set begins behind the file meta information. What is not whole is appended to `damaged`.
         """
-        for one in self._ledger.held():
+        for one in self._arrivals.held():
             found = self._read(one)
             if isinstance(found, Damage):
                 if damaged is not None:
@@ -85,7 +85,7 @@ class Holdings:
         try:
             if folder.exists() and any(folder.iterdir()):
                 raise SpoolError("files of this study would lie among others: name an empty or new folder")
-            for number, one in enumerate(self._ledger.held(study), start=1):
+            for number, one in enumerate(self._arrivals.held(study), start=1):
                 found = self._read(one)
                 if isinstance(found, Damage):
                     damaged.append(found)
@@ -103,7 +103,7 @@ class Holdings:
 
     def verify(self) -> Iterator[Damage | None]:
         """Read every instance from disk, not from memory; yield None for each that is whole."""
-        for one in self._ledger.held():
+        for one in self._arrivals.held():
             found = self._read(one, from_disk=True)
             if found is not None:
                 yield found if isinstance(found, Damage) else None
@@ -113,6 +113,6 @@ class Holdings:
         try:
             return self._spool.read_record(one.place, from_disk=from_disk)
         except SpoolError as error:
-            if not self._ledger.still_held(one.place):
+            if not self._arrivals.still_held(one.place):
                 return None
             return Damage(alias(one.sop_instance), one.study_alias, str(error))

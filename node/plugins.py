@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from node.errors import PluginError
 
-Kind = Literal["segmenters", "detectors", "destinations", "triggers"]
+Kind = Literal["segmenters", "detectors", "labellers", "destinations", "triggers"]
 
 
 def load(kind: Kind, name: str) -> Any:

@@ -1,13 +1,14 @@
 """The plug-in points. Our own parts come in through the same entry points as anybody else's.
 
-Entry point groups: `paraspinal_node.segmenters`, `paraspinal_node.detectors`, `paraspinal_node.destinations`,
-`paraspinal_node.triggers` (see `plugins.py`). Members are read-only properties, so that frozen dataclasses fit.
+Entry point groups: `paraspinal_node.segmenters`, `paraspinal_node.detectors`, `paraspinal_node.labellers`,
+`paraspinal_node.destinations`, `paraspinal_node.triggers` (see `plugins.py`). Members are read-only properties, so that
+frozen dataclasses fit.
 
 An entry point names a class (or a function) that is called like this:
 
-- segmenter, detector: without arguments;
+- segmenter, detector, labeller: without arguments;
 - destination: with its `DestinationSettings` (`options` is the plug-in's own), `calling_ae=`, `network_timeout_s=`;
-- trigger: with the quiet period in seconds.
+- trigger: with the `CompletionSettings`.
 """
 
 from collections.abc import Sequence
@@ -98,6 +99,44 @@ class Detector(Protocol):
         residual_mm : float
             What the registration left, standard deviation per axis.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LevelPoint:
+    """The middle of a vertebral body ("L4") or of a disc ("L4/L5"): its index, or a fraction, in canonical order."""
+
+    name: str  # C1 to C7, T1 to T12, L1 to L5, S1
+    index: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """What a labeller is confident of.
+
+    Parameters
+    ----------
+    points : tuple of LevelPoint
+        In any order. Empty if it is not confident: a wrong level is worse than none.
+    basis : str
+        How it counted, for the report: "counted from S1, assuming five lumbar vertebrae". Without points: why not.
+    """
+
+    points: tuple[LevelPoint, ...]
+    basis: str
+
+
+class Labeller(Protocol):
+    """Names vertebrae in a sagittal series."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    def label(self, volume: Array, *, spacing_mm: tuple[float, float, float]) -> Labelling:
+        """Return the vertebrae of a volume in canonical order (head, back, left); spacing in the same order."""
         ...
 
 

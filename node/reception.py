@@ -14,7 +14,7 @@ from node.association import Receiver, Retention
 from node.association.tls import ServerTls
 from node.errors import SettingsError
 from node.eventlog import Event
-from node.ledger import Ledger, open_database
+from node.ledger import Arrivals, open_database
 from node.loops import repeat
 from node.settings import Settings
 from node.spool import Spool
@@ -46,12 +46,13 @@ class Reception:
             floor_bytes=settings.spool.free_space_floor_mb << 20,
             zero_recycled=settings.spool.zero_recycled,
         )
-        self._ledger = Ledger(open_database(data_dir / process.DATABASE))
-        self._receiver = Receiver(settings, self._spool, self._ledger)
+        database = open_database(data_dir / process.DATABASE)
+        self._arrivals = Arrivals(database)
+        self._receiver = Receiver(settings, self._spool, database)
 
     def start(self) -> None:
         """Take up what was received before, then listen; SettingsError if the port cannot be had."""
-        self._ledger.excuse_outage(now=time.time())
+        self._arrivals.excuse_outage(now=time.time())
         try:
             self._receiver.start()
         except OSError as error:
@@ -59,7 +60,7 @@ class Reception:
                 raise
             raise SettingsError(f"[association] port: {error.strerror}") from error
         retention = Retention(
-            self._spool, self._ledger, self._receiver.register, keep_days=self._settings.spool.keep_days
+            self._spool, self._arrivals, self._receiver.register, keep_days=self._settings.spool.keep_days
         )
         repeat(lambda: retention.run_once(now=time.time()), _RETAIN_EVERY_S, "retention")
         tls = self._receiver.tls

@@ -1,5 +1,6 @@
 """Rows of the ledger as plain values: what is where, and what is owed to whom."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,8 +13,56 @@ class Role(StrEnum):
     PRE = "pre"
     POST = "post"
     MRV = "mrv"
+    SAGITTAL = "sagittal"  # not measured: vertebral levels are read from it
     LOCALIZER = "localizer"
     OTHER = "other"
+
+
+class SeriesRole(StrEnum):
+    """What a stack of a series is, as its headers say; `Role` is what a measurement takes of them."""
+
+    LOCALIZER = "localizer"
+    AXIAL_T1 = "axial T1"
+    SAGITTAL_T1 = "sagittal T1"
+    CORONAL_T1 = "coronal T1"
+    AXIAL_T2 = "axial T2"
+    SAGITTAL_T2 = "sagittal T2"
+    CORONAL_T2 = "coronal T2"
+    AXIAL_STIR = "axial STIR"
+    SAGITTAL_STIR = "sagittal STIR"
+    CORONAL_STIR = "coronal STIR"
+    DIXON_WATER = "Dixon water"
+    DIXON_FAT = "Dixon fat"
+    DIXON_IN_PHASE = "Dixon in-phase"
+    DIXON_OPPOSED_PHASE = "Dixon opposed-phase"
+    DYNAMIC = "dynamic"
+    MRV_TOF = "MRV time of flight"
+    MRV_PC_MAGNITUDE = "MRV phase contrast magnitude"
+    MRV_PC_VELOCITY = "MRV phase contrast velocity"
+    MRV_CE = "MRV contrast-enhanced"
+    MRV_BSSFP = "MRV bSSFP"
+    DERIVED = "derived"
+    OTHER = "other"
+
+
+# Velocities are signed: no vessel is outlined on them.
+_VENOGRAPHIES = frozenset({SeriesRole.MRV_TOF, SeriesRole.MRV_PC_MAGNITUDE, SeriesRole.MRV_CE, SeriesRole.MRV_BSSFP})
+
+
+class Contrast(StrEnum):
+    """Whether a T1-weighted stack was acquired before or after the contrast medium was given."""
+
+    PRE = "pre"
+    POST = "post"
+    CONTRADICTORY = "contradictory"  # the headers of the study say both, or leave it open: ROLE-CONTRAST
+
+
+class Confidence(StrEnum):
+    """Of a role: said by physics or by the scanner, partly inferred, or by the description alone."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
 
 
 class StudyState(StrEnum):
@@ -128,22 +177,107 @@ class Version:
     contradicts: bool
 
 
+MPPS = "MPPS"  # the source of an expectation: the modality, when its step has ended
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """How many instances there are, in a series or a whole study, by the word of somebody else.
+
+    Parameters
+    ----------
+    source : str
+        Who says so: `MPPS`, "C-FIND".
+    instances : int
+        How many.
+    noted_s : float
+        When we were told, in seconds since 1970.
+    """
+
+    source: str
+    instances: int
+    noted_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesProgress:
-    """How far a series has come; times in seconds since 1970."""
+    """How far a series has come.
+
+    Parameters
+    ----------
+    last_seen_s : float
+        When the last instance came, or came again, in seconds since 1970.
+    senders : frozenset of str
+        The calling AE titles that instances of it came from.
+    expected : tuple of Expectation
+        What others say it has.
+    lacking : str
+        What its headers say is missing, in our own words; "" while they have not been read.
+    """
 
     series: SeriesUID
     study: StudyUID
     instances: int
     last_seen_s: float
+    senders: frozenset[str] = frozenset()
+    expected: tuple[Expectation, ...] = ()
+    lacking: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StackKey:
+    """A stack of a series: its `number` is that of `dicom.stacks.split`, which counts from 1."""
+
+    series: SeriesUID
+    number: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class RoleDecision:
-    """Which role a series has, and the header facts that say so."""
+    """Which role a stack has, and what says so, in our own words and numbers only.
 
-    role: Role
+    Parameters
+    ----------
+    role : SeriesRole
+        By the first rule that holds.
+    evidence : str
+        The rule's reason and what was found; then, for T1, what says pre or post.
+    rule : str
+        The name of that rule; "" if none held.
+    confidence : Confidence
+        The rule's, or that of the decision on contrast where it is lower.
+    contrast : Contrast or None
+        None where the question does not arise.
+    fat_suppressed : bool
+        Whether the signal of fat is suppressed.
+    table : str
+        Version and digest of the rule table.
+    """
+
+    role: SeriesRole
     evidence: str
+    rule: str = ""
+    confidence: Confidence = Confidence.LOW
+    contrast: Contrast | None = None
+    fat_suppressed: bool = False
+    table: str = ""
+
+    @property
+    def purpose(self) -> Role:
+        """Return what a measurement may take the stack for."""
+        if self.contrast is Contrast.PRE:
+            return Role.PRE
+        if self.contrast is Contrast.POST:
+            return Role.POST
+        if self.role in _VENOGRAPHIES:
+            return Role.MRV
+        return Role.LOCALIZER if self.role is SeriesRole.LOCALIZER else Role.OTHER
+
+    @property
+    def label(self) -> str:
+        """Return the role as an operator reads it: "axial T1 post, fat-suppressed"."""
+        words = str(self.role) if self.contrast is None else f"{self.role} {self.contrast}"
+        return f"{words}, fat-suppressed" if self.fat_suppressed else words
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,3 +328,55 @@ class OwedReport:
     peer: str
     attempts: int
     requested_s: float
+
+
+class RetrievalReason(StrEnum):
+    """Why an archive is asked to send a series."""
+
+    MISSING = "missing"  # of a study that we hold
+    LOCALIZER = "localizer"  # the same, and described as localizer or sagittal
+    PRIOR = "prior"  # of an older study: its study is kept, and not measured
+    OPERATOR = "operator"  # `pull STUDY`
+
+
+class RetrievalState(StrEnum):
+    """asked -> done, or failed (an operator may ask again)."""
+
+    ASKED = "asked"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A series that an archive shall send; `instances` is how many it says to have, None if it does not."""
+
+    study: StudyUID
+    series: SeriesUID
+    archive: str
+    reason: RetrievalReason
+    for_study: StudyUID
+    instances: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """A series that an archive was asked for, and is to be asked for now; `attempts` were begun so far."""
+
+    id: int
+    study: StudyUID
+    series: SeriesUID
+    reason: RetrievalReason
+    attempts: int
+    expired: bool  # the study was dropped meanwhile
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RestingStudy:
+    """A study of which nothing comes at the moment, with how many instances of each series count; not shown."""
+
+    study: StudyUID
+    patient_id: str
+    issuer: str
+    last_seen_s: float
+    held: Mapping[SeriesUID, int]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,14 @@ def _ae_title(text: str) -> AETitle:
 
 def _caller(text: str) -> str:
     return text if text == "*" else _ae_title(text)
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return text
 
 
 Title = Annotated[str, AfterValidator(_ae_title)]
@@ -99,11 +108,41 @@ class SpoolSettings(Section):
     zero_recycled: bool = False
 
 
+class SenderSettings(Section):
+    """How one sender sends: its calling AE title, and how long it may pause within a series."""
+
+    ae_title: Title
+    quiet_period_s: Positive
+
+
 class CompletionSettings(Section):
     quiet_period_s: Positive = 60.0
+    ended_quiet_period_s: Positive = 5.0
+    incomplete_after_s: Positive = 600.0
+    required: tuple[Literal["pre", "post", "mrv", "localizer"], ...] = ()
+    missing_role: Literal["proceed", "wait", "refuse"] = "proceed"
+    wait_for_roles_s: Positive = 1800.0
+    overdue_after_s: Positive = 14400.0
     sweep_every_s: Positive = 5.0
     post_alone: bool = False
     trigger: str = "quiet-period"
+    roles: OptionalPath = None
+    sender: tuple[SenderSettings, ...] = ()
+
+
+class EmgRule(Section):
+    """How one site writes what EMG suspects: a pattern on an attribute, that names or implies level and side."""
+
+    attribute: Annotated[str, Field(min_length=1)]
+    pattern: Annotated[str, AfterValidator(_pattern)]
+    level: str = ""
+    side: str = ""
+
+
+class EmgSettings(Section):
+    folder: OptionalPath = None
+    sweep_every_s: Positive = 10.0
+    rules: tuple[EmgRule, ...] = ()
 
 
 class JobSettings(Section):
@@ -117,6 +156,7 @@ class JobSettings(Section):
 class AnalysisSettings(Section):
     segmenter: str = "compartments"
     detector: str = "multiscale"
+    labeller: str = "none"
     shortest_stack: Annotated[int, Field(ge=2)] = 5
     widest_pixel_mm: Positive = 2.0
     thickest_slice_mm: Positive = 6.0
@@ -170,6 +210,34 @@ class DeliverySettings(Section):
     network_timeout_s: Positive = 60.0
 
 
+class RetrievalSettings(Section):
+    sweep_every_s: Positive = 5.0
+    ask_after_s: Positive = 5.0
+    pull_after_s: Positive = 60.0
+    look_back_h: Positive = 24.0
+    silence_s: Positive = 15.0
+    time_limit_s: Positive = 600.0
+    first_wait_s: Positive = 10.0
+    longest_wait_s: Positive = 900.0
+    attempts: Annotated[int, Field(ge=1)] = 10
+    most_series: Annotated[int, Field(ge=1)] = 30
+    most_instances: Annotated[int, Field(ge=1)] = 2000
+
+
+class ArchiveSettings(Section):
+    """An archive that may be asked; what is pulled from it is nothing, unless `pull` says so."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+    ae_title: Title = "ARCHIVE"
+    host: str = "127.0.0.1"
+    port: Port = 104
+    how: Literal["move", "get"] = "move"
+    counts: Literal["study", "series", "off"] = "study"
+    pull: tuple[Literal["missing", "localizers", "priors"], ...] = ()
+    most_priors: Annotated[int, Field(ge=1)] = 2
+    prior_days: Annotated[int, Field(ge=1)] = 1825
+
+
 class LogSettings(Section):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -182,13 +250,16 @@ class Settings(Section):
     tls: TlsSettings = TlsSettings()
     spool: SpoolSettings = SpoolSettings()
     completion: CompletionSettings = CompletionSettings()
+    emg: EmgSettings = EmgSettings()
     jobs: JobSettings = JobSettings()
     analysis: AnalysisSettings = AnalysisSettings()
     report: ReportSettings = ReportSettings()
     delivery: DeliverySettings = DeliverySettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
     log: LogSettings = LogSettings()
     peer: tuple[PeerSettings, ...] = ()
     destination: tuple[DestinationSettings, ...] = ()
+    archive: tuple[ArchiveSettings, ...] = ()
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> "Settings":
@@ -207,6 +278,13 @@ class Settings(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise SettingsError(f"[[destination]] names must differ, found twice: {', '.join(twice)}")
+        archives = [archive.name for archive in settings.archive]
+        twice = sorted({name for name in archives if archives.count(name) > 1})
+        if twice:
+            raise SettingsError(f"[[archive]] names must differ, found twice: {', '.join(twice)}")
+        for archive in settings.archive:
+            if archive.how == "get" and settings.tls.certificate is not None:
+                raise SettingsError(f"[[archive]] {archive.name}: how 'get' does not go with [tls]; use 'move'")
         for destination in settings.destination:
             if destination.kind == "folder" and destination.folder is None:
                 raise SettingsError(f"[[destination]] {destination.name}: kind 'folder' needs a folder")

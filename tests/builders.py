@@ -9,7 +9,8 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
 
-from node.ledger import Ledger
+from node.ledger import Arrivals
+from node.ledger.ledger import Ledger
 from node.records import Origin
 from node.spool import RecordHeader, Spool
 
@@ -126,4 +127,4 @@ def record(
 def receive(spool: Spool, ledger: Ledger, dataset: Dataset, *, now: float, content: bytes | None = None) -> None:
     """Record an instance and enter it; `content` stands in for its bytes."""
     header = record(spool, part10(dataset) if content is None else content, origin_of(dataset), now=now)
-    ledger.enter([header.received(contradicts=False)], now=now)
+    Arrivals(ledger.database).enter([header.received(contradicts=False)], now=now)

@@ -10,7 +10,8 @@ import pytest
 from pynetdicom import _config
 
 from node import eventlog
-from node.ledger import Ledger, open_database
+from node.ledger import Arrivals, Database, open_database
+from node.ledger.ledger import Ledger
 from node.spool import Results, Spool
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,5 +64,15 @@ def results(tmp_path: Path) -> Results:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(open_database(tmp_path / "node.db"))
+def database(tmp_path: Path) -> Database:
+    return open_database(tmp_path / "node.db")
+
+
+@pytest.fixture
+def ledger(database: Database) -> Ledger:
+    return Ledger(database)
+
+
+@pytest.fixture
+def arrivals(database: Database) -> Arrivals:
+    return Arrivals(database)

@@ -58,7 +58,8 @@ def test_findings_survive_the_way_through_json() -> None:
 def schema() -> dict:
     made = TypeAdapter(Findings).json_schema()
     made["properties"] = {"schema_version": {"const": SCHEMA_VERSION}} | made["properties"]
-    role = {"series_instance_uid": {"type": "string"}, "evidence": {"type": "string"}}
+    words = ("series_instance_uid", "role", "rule", "rules", "confidence", "evidence")
+    role = {name: {"type": "string"} for name in words} | {"stack": {"type": "integer"}}
     made["properties"]["series"] = {"type": "object", "additionalProperties": {"type": "object", "properties": role}}
     made["required"] = ["schema_version", *made["required"], "series"]
     made["title"] = "findings.json of paraspinal-node"

@@ -13,7 +13,7 @@ DEFAULTS = ROOT / "config" / "node.toml"
 
 def test_the_shipped_file_shows_every_setting_with_its_default() -> None:
     shown = tomllib.loads(DEFAULTS.read_text())
-    code = Settings().model_dump(mode="json", exclude={"destination", "peer"})
+    code = Settings().model_dump(mode="json", exclude={"archive", "destination", "peer"})
 
     assert shown == code
 
@@ -49,6 +49,8 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         ("[association", "not valid TOML"),
         ('[[destination]]\nname = "a"\n[[destination]]\nname = "a"\n', "found twice: a"),
         ('[[destination]]\nname = "a"\nkind = "folder"\n', "needs a folder"),
+        ('[[archive]]\nname = "a"\n[[archive]]\nname = "a"\n', "found twice: a"),
+        ('[tls]\ncertificate = "a"\nkey = "b"\n[[archive]]\nname = "a"\nhow = "get"\n', "use 'move'"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, content: str, complaint: str) -> None:

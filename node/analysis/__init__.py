@@ -7,7 +7,8 @@ Knows nothing of: files, clocks, threads, the network, report objects.
 """
 
 from node.analysis.detection import MultiscaleDetector
+from node.analysis.levels import NoLabeller, name_levels
 from node.analysis.measure import measure
 from node.analysis.segmentation import CompartmentSegmenter
 
-__all__ = ["CompartmentSegmenter", "MultiscaleDetector", "measure"]
+__all__ = ["CompartmentSegmenter", "MultiscaleDetector", "NoLabeller", "measure", "name_levels"]

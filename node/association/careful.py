@@ -25,6 +25,7 @@ from node.association.commitment import StorageCommitment, one_message_at_a_time
 from node.association.gate import Connection
 from node.association.guard import Guard
 from node.association.intake import Answer, Intake, Status, StoreRequest
+from node.association.mpps import ProcedureSteps, StepRequest
 from node.association.negotiation import identity_accepted, one_at_a_time
 from node.dicom.identifiers import shown_title
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -47,9 +48,15 @@ class CarefulLane:
     """
 
     def __init__(
-        self, settings: AssociationSettings, intake: Intake, commitment: StorageCommitment, folder: Path
+        self,
+        settings: AssociationSettings,
+        intake: Intake,
+        commitment: StorageCommitment,
+        steps: ProcedureSteps,
+        folder: Path,
     ) -> None:
         self._settings, self._intake, self._commitment, self._folder = settings, intake, commitment, folder
+        self._steps = steps
         self._lock, self._serving = threading.Lock(), 0
         self._guards: dict[Association, Guard] = {}
         folder.mkdir(exist_ok=True, mode=0o700)
@@ -74,6 +81,8 @@ class CarefulLane:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, lambda _event: int(Status.SUCCESS)),
             (evt.EVT_N_ACTION, self._act),
+            (evt.EVT_N_CREATE, self._create),
+            (evt.EVT_N_SET, self._set),
             (evt.EVT_DIMSE_SENT, self._sent),
         ]
         self._server: Any = ae.make_server(
@@ -195,14 +204,46 @@ class CarefulLane:
                 reply = self._commitment.take(action, now=time.time())
         return _response(reply.status, reply.comment), None
 
+    def _create(self, event: evt.Event) -> tuple[Dataset, Dataset | None]:
+        """Answer an N-CREATE: a performed procedure step begins."""
+        request: Any = event.request
+        step = _step_request(event, request.AffectedSOPClassUID, request.AffectedSOPInstanceUID, request.AttributeList)
+        with self._guards[event.assoc].answering():
+            reply = self._steps.create(step, now=time.time())
+        named = None
+        if reply.sop_instance and not step.sop_instance:
+            named = Dataset()
+            named.AffectedSOPInstanceUID = reply.sop_instance
+        return _response(reply.status, reply.comment, reply.error_id), named
+
+    def _set(self, event: evt.Event) -> tuple[Dataset, None]:
+        """Answer an N-SET: a performed procedure step goes on, or ends."""
+        request: Any = event.request
+        step = _step_request(
+            event, request.RequestedSOPClassUID, request.RequestedSOPInstanceUID, request.ModificationList
+        )
+        with self._guards[event.assoc].answering():
+            reply = self._steps.change(step, now=time.time())
+        return _response(reply.status, reply.comment, reply.error_id), None
+
     def _sent(self, event: evt.Event) -> None:
         if isinstance(event.message, N_ACTION_RSP):
             self._commitment.answered(now=time.time())
 
 
-def _response(status: int, comment: str) -> Dataset:
+def _step_request(event: evt.Event, sop_class: Any, sop_instance: Any, data_set: Any) -> StepRequest:
+    """Return what came; pynetdicom serves each presentation context by its own SOP Class's service."""
+    return StepRequest(
+        str(sop_class), str(sop_instance or ""), str(event.context.transfer_syntax),
+        data_set.getvalue() if data_set else b"", str(event.assoc.requestor.ae_title),
+    )  # fmt: skip
+
+
+def _response(status: int, comment: str, error_id: int | None = None) -> Dataset:
     response = Dataset()
     response.Status = int(status)
     if comment:
-        response.ErrorComment = comment
+        response.ErrorComment = comment[:64]  # LO
+    if error_id is not None:
+        response.ErrorID = error_id
     return response

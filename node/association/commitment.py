@@ -27,14 +27,13 @@ from pynetdicom.dsutils import encode
 from node import eventlog
 from node.association.conformance import STORAGE_CLASSES, STORAGE_COMMITMENT
 from node.association.register import Register
+from node.dicom.encoded import MissingError, TooManyError
 from node.dicom.identifiers import shown_title
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.dicom.references import (
     CommitmentRequest,
     FailureReason,
-    MissingError,
     Reference,
-    TooManyError,
     read_request,
     report_of,
 )

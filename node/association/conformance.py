@@ -20,6 +20,7 @@ STORAGE_CLASSES = (
     *PRIVATE_STORAGE_CLASSES,
 )
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"  # Push Model: PS3.4 annex J
+PROCEDURE_STEP = "1.2.840.10008.3.1.2.3.3"  # Modality Performed Procedure Step: PS3.4 annex F.7
 # Not offered: Deflated (a small object may inflate without limit; MR does not use it).
 TRANSFER_SYNTAXES = (
     uid.ExplicitVRLittleEndian,
@@ -36,7 +37,8 @@ TRANSFER_SYNTAXES = (
     uid.JPEG2000,
 )
 BULK_CLASSES = frozenset((VERIFICATION, *STORAGE_CLASSES))
-CAREFUL_CLASSES = frozenset((STORAGE_COMMITMENT,))  # whoever proposes one of them gets the careful lane for all
+# Whoever proposes one of them gets the careful lane for all.
+CAREFUL_CLASSES = frozenset((STORAGE_COMMITMENT, PROCEDURE_STEP))
 
 
 @cache

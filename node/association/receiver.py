@@ -16,6 +16,7 @@ from node.association.commitment import StorageCommitment
 from node.association.gate import Connection, Gate
 from node.association.intake import Intake
 from node.association.lane import Lane, Tally
+from node.association.mpps import ProcedureSteps
 from node.association.negotiation import AssociateRequest, rejected
 from node.association.register import Register
 from node.association.tls import ServerTls
@@ -23,7 +24,7 @@ from node.association.wire import AbortReason, ConnectionEndedError, Wire, a_abo
 from node.dicom.identifiers import shown_title
 from node.errors import HeaderError
 from node.eventlog import Event
-from node.ledger import Commitments, Ledger
+from node.ledger import Arrivals, Commitments, Database, Expectations
 from node.settings import Settings
 from node.spool import Spool, SpoolReader
 
@@ -33,28 +34,31 @@ _LINGER_S = 1.0  # that a peer gets to read our last word; chosen
 
 
 class Receiver:
-    """Answers C-ECHO, C-STORE and storage commitment from `start` to `stop`.
+    """Answers C-ECHO, C-STORE, storage commitment and performed procedure steps from `start` to `stop`.
 
     Parameters
     ----------
     settings : Settings
         Of which it uses `association`, `tls` and `peer`.
-    spool, ledger
-        Where instances go. The spool must not have been replayed: that is done here.
+    spool, database
+        Where instances go, and their rows. The spool must not have been replayed: that is done here.
     """
 
-    def __init__(self, settings: Settings, spool: Spool, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, spool: Spool, database: Database) -> None:
         self._settings = settings.association
         self._spool = spool
-        self.register = Register(spool, ledger)
+        self.register = Register(spool, Arrivals(database))
         self._intake = Intake(settings.association, spool, self.register)
         self._admission = Admission(settings.association, settings.peer)
         self.tls = ServerTls.of(settings.tls)
         self._gate = Gate(settings.association, self.tls, self._admission.address_allowed, self._serve)
         self.commitment = StorageCommitment(
-            settings.association, settings.peer, self.register, SpoolReader(spool.root), Commitments(ledger.database)
+            settings.association, settings.peer, self.register, SpoolReader(spool.root), Commitments(database)
         )
-        self._careful = CarefulLane(settings.association, self._intake, self.commitment, spool.root / _CAREFUL)
+        self._careful = CarefulLane(
+            settings.association, self._intake, self.commitment, ProcedureSteps(Expectations(database)),
+            spool.root / _CAREFUL,
+        )  # fmt: skip
         self._serving: dict[int, Callable[[], None]] = {}  # by thread: what ends it
         self._lock = threading.Lock()
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from node import eventlog
 from node.errors import SpoolError, SpoolFullError
 from node.eventlog import Event
-from node.ledger import Ledger
+from node.ledger import Arrivals
 from node.records import ReceivedInstance, Version
 from node.spool import RecordHeader, Spool, SpoolReader
 
@@ -28,12 +28,12 @@ class Register:
 
     Parameters
     ----------
-    spool, ledger
+    spool, arrivals
         Where the bytes are, and where the rows go.
     """
 
-    def __init__(self, spool: Spool, ledger: Ledger) -> None:
-        self._spool, self._ledger, self._reader = spool, ledger, SpoolReader(spool.root)
+    def __init__(self, spool: Spool, arrivals: Arrivals) -> None:
+        self._spool, self._arrivals, self._reader = spool, arrivals, SpoolReader(spool.root)
         self._lock = threading.Lock()
         self._released = threading.Condition(self._lock)  # a claim ended
         self._work = threading.Condition(self._lock)  # something waits for its row
@@ -52,7 +52,7 @@ class Register:
         Once, before anybody calls. `now` in seconds since 1970.
         """
         entered = 0
-        for header in self._spool.replay(self._ledger.ends()):
+        for header in self._spool.replay(self._arrivals.ends()):
             versions = self.versions(header.origin.sop_instance)
             data_set = self._reader.read(header.place)[header.head_length :] if versions else memoryview(b"")
             if self.find(versions, header.origin.transfer_syntax, data_set) is None:
@@ -108,7 +108,7 @@ class Register:
         """Return what is held under a SOP Instance UID, in the order of its arrival."""
         with self._lock:
             unwritten = list(self._unwritten.get(sop_instance, ()))
-        written = self._ledger.versions(sop_instance)  # after the other: what is being written meanwhile comes twice
+        written = self._arrivals.versions(sop_instance)  # after the other: what is being written meanwhile comes twice
         return written + [one for one in unwritten if one not in written]
 
     def find(self, versions: list[Version], transfer_syntax: str, data_set: memoryview) -> Version | None:
@@ -155,7 +155,7 @@ class Register:
                     batch, repeated = self._waiting[:_BATCH], frozenset(self._repeated)
                 if not batch and not repeated:
                     return
-                held = self._ledger.enter(batch, repeated=repeated, now=now)
+                held = self._arrivals.enter(batch, repeated=repeated, now=now)
                 with self._lock:
                     del self._waiting[: len(batch)]
                     self._repeated -= repeated

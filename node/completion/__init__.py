@@ -6,9 +6,21 @@ Holds to: quiet time, roles and rules are functions of what is stored, so a rest
 Knows nothing of: associations, pixels, the queue's engine (it is handed a function that enqueues).
 """
 
-from node.completion.roles import SeriesFacts, decide_roles, read_facts, sample
+from node.completion.facts import StackFacts, read_facts
+from node.completion.roles import decide_roles
 from node.completion.rules import Selection, select
+from node.completion.table import RoleTable, read_table
 from node.completion.triggers import QuietPeriod
 from node.completion.watcher import Watcher
 
-__all__ = ["QuietPeriod", "Selection", "SeriesFacts", "Watcher", "decide_roles", "read_facts", "sample", "select"]
+__all__ = [
+    "QuietPeriod",
+    "RoleTable",
+    "Selection",
+    "StackFacts",
+    "Watcher",
+    "decide_roles",
+    "read_facts",
+    "read_table",
+    "select",
+]

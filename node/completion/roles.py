@@ -1,145 +1,157 @@
-"""Roles: which series is pre, post, MRV, localizer or none of these, with the header facts that say so.
+"""Roles: what each stack of a study is, by the rule table; and which T1-weighted ones are before contrast, which after.
 
-Physics attributes come before orientation, orientation before the description; Body Part Examined is never asked.
-Evidence is made of our own words and numbers only, because it is shown and logged: no text of a header is in it.
+The table looks at one stack. Contrast is decided across the study: by the stack's own bolus time, then by agent and
+order in time, the description last; the pixels have the last word in the analysis (ROLE-CONTRAST). Where two of them
+disagree nothing is guessed: the stack is contradictory, and no pair is made of it.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
-import numpy as np
-from pydicom.dataset import Dataset
+from node.completion.facts import StackFacts
+from node.completion.table import RoleTable
+from node.records import Confidence, Contrast, RoleDecision, SeriesRole, StackKey
 
-from node.dicom.headers import Acquisition, read_acquisition
-from node.dicom.identifiers import SeriesUID
-from node.records import Role, RoleDecision
-
-# A T1-weighted spin echo has TR 300-900 and TE below 30 ms, a gradient echo for it TE below 10 ms: common practice,
-# with a margin; not from the Standard.
-_LONGEST_T1_SPIN_ECHO_TR_MS = 1000.0
-_LONGEST_T1_SPIN_ECHO_TE_MS = 30.0
-_LONGEST_T1_GRADIENT_ECHO_TE_MS = 10.0
-# 2D time of flight for veins (docs/analysis.md, MRV): TR 15-40 ms, flip angle 35-70 degrees, flow compensation.
-_TIME_OF_FLIGHT_TR_MS = (15.0, 40.0)
-_TIME_OF_FLIGHT_FLIP_DEG = (35.0, 70.0)
-
-_HEADERS_READ = 9
-_T = TypeVar("_T")
-
-_LOCALIZER = re.compile(r"(?<![a-z])(loc|localizer|localiser|scout|survey|plan|3[- ]?pl(ane)?)(?![a-z])", re.I)
-_MRV = re.compile(r"(?<![a-z])(mrv|venogra\w*|2d[ _-]?tof|tof|twist|tricks|qiss)(?![a-z])", re.I)
-_POST = re.compile(r"(?<![a-z])(post|gd|gad\w*|contrast|km|ce|\+ ?c|c ?\+)(?![a-z])", re.I)
-_PRE = re.compile(r"(?<![a-z])(pre|nativ\w*|without|w/?o|ohne|non)([-_ ]*(contrast|gad\w*|gd|km))?(?![a-z])", re.I)
-_T1 = re.compile(r"(?<![a-z])t1(?![0-9])", re.I)
+# Of these it is asked whether they were acquired before or after contrast. Fat and opposed-phase images are not
+# measured: fat takes up next to nothing, and what opposed phase shows is not one signal.
+_ASKED = frozenset(
+    {
+        SeriesRole.AXIAL_T1, SeriesRole.SAGITTAL_T1, SeriesRole.CORONAL_T1,
+        SeriesRole.DIXON_WATER, SeriesRole.DIXON_IN_PHASE,
+    }
+)  # fmt: skip
+_INJECTED_DURING = frozenset({SeriesRole.DYNAMIC, SeriesRole.MRV_CE})
+_ORDER = (Confidence.HIGH, Confidence.MEDIUM, Confidence.LOW)
+_LONGEST_EVIDENCE = 400  # characters; a table with many conditions would fill a screen
 
 
 @dataclass(frozen=True, slots=True)
-class SeriesFacts:
-    """What the headers of one series say; `planes` counts the different slice orientations among them."""
-
-    series: SeriesUID
-    acquisition: Acquisition
-    instances: int
-    planes: int
+class _Answer:
+    contrast: Contrast
+    confidence: Confidence
+    evidence: str
 
 
-def sample(instances: Sequence[_T]) -> list[_T]:
-    """Return some of a series' instances, evenly spread: enough to see the planes of a localizer.
+def decide_roles(study: Sequence[StackFacts], table: RoleTable) -> dict[StackKey, RoleDecision]:
+    """Return the role of each stack of a study."""
+    decisions = {facts.key: _by_table(facts, table) for facts in study}
+    asked = [facts for facts in study if decisions[facts.key].role in _ASKED]
+    during = [facts for facts in study if decisions[facts.key].role in _INJECTED_DURING]
+    for key, answer in _contrast(asked, during, table).items():
+        decisions[key] = _with_contrast(decisions[key], answer)
+    return decisions
 
-    Node and folder must take the same ones, so give them in the order of their SOP Instance UIDs.
+
+def _by_table(facts: StackFacts, table: RoleTable) -> RoleDecision:
+    suppressed = facts.acquisition.fat_suppressed
+    won = table.first(facts)
+    if won is None:
+        return RoleDecision(SeriesRole.OTHER, "no rule of the table holds", fat_suppressed=suppressed, table=table.name)
+    found = ", ".join(dict.fromkeys(won.check.reasons()))
+    evidence = f"{won.rule.reason}: {found}" if found else won.rule.reason
+    return RoleDecision(
+        role=won.rule.role,
+        evidence=evidence[:_LONGEST_EVIDENCE],
+        rule=won.rule.name,
+        confidence=won.rule.confidence,
+        fat_suppressed=suppressed,
+        table=table.name,
+    )
+
+
+def _with_contrast(decision: RoleDecision, answer: _Answer) -> RoleDecision:
+    return replace(
+        decision,
+        evidence=f"{decision.evidence}; {answer.evidence}",
+        confidence=max(decision.confidence, answer.confidence, key=_ORDER.index),
+        contrast=answer.contrast,
+    )
+
+
+# ---------------------------------------------------------------- contrast, across the study
+
+
+def _contrast(asked: Sequence[StackFacts], during: Sequence[StackFacts], table: RoleTable) -> dict[StackKey, _Answer]:
+    boluses = [one.acquisition.bolus_at_s for one in (*asked, *during) if one.acquisition.bolus_at_s is not None]
+    bolus_s = min(boluses, default=None)
+    first = {facts.key: _by_itself(facts, bolus_s, table) for facts in asked}
+    given_by_s = _given_by_s(asked, during, first)
+    return {facts.key: _by_order(facts, first[facts.key], given_by_s, table) for facts in asked}
+
+
+def _by_itself(facts: StackFacts, bolus_s: float | None, table: RoleTable) -> _Answer | None:
+    """Return what bolus, agent and description say of one stack; None where they say nothing.
+
+    `bolus_s` is the earliest bolus that any stack of the study states.
     """
-    places = sorted({round(place) for place in np.linspace(0, len(instances) - 1, _HEADERS_READ)}) if instances else []
-    return [instances[place] for place in places]
-
-
-def read_facts(series: SeriesUID, headers: Sequence[Dataset], *, instances: int) -> SeriesFacts:
-    """Return the facts of a series from a `sample` of its headers; `instances` is how many it has in all."""
-    acquisitions = [read_acquisition(header) for header in headers]
-    planes = {tuple(np.round(one.orientation, 2)) for one in acquisitions if one.orientation}
-    moments = [one.acquired_at_s for one in acquisitions if one.acquired_at_s is not None]
-    first = replace(acquisitions[0], acquired_at_s=min(moments, default=None))
-    return SeriesFacts(series, first, instances, len(planes))
-
-
-def decide_roles(study: Sequence[SeriesFacts]) -> dict[SeriesUID, RoleDecision]:
-    """Return the role of each series of a study."""
-    return {facts.series: _role(facts) for facts in study}
-
-
-def _role(facts: SeriesFacts) -> RoleDecision:
     acquisition = facts.acquisition
-    if acquisition.modality != "MR":
-        return RoleDecision(Role.OTHER, "modality is not MR")
-    if not acquisition.orientation or min(acquisition.pixel_spacing_mm, default=0.0) <= 0:
-        return RoleDecision(Role.OTHER, "no orientation or pixel spacing")
-    if "LOCALIZER" in acquisition.image_type or _LOCALIZER.search(acquisition.description):
-        return RoleDecision(Role.LOCALIZER, "image type or description says localizer")
-    if facts.planes > 1:
-        return RoleDecision(Role.LOCALIZER, f"{facts.planes} slice orientations in one series")
-    if acquisition.derived:
-        return RoleDecision(Role.OTHER, "image type says derived")
-    if acquisition.lossy:
-        return RoleDecision(Role.OTHER, "lossy compressed")
-    venography = _venography(acquisition)
-    if venography:
-        return RoleDecision(Role.MRV, venography)
-    weighting = _t1_weighting(acquisition)
-    if not weighting:
-        return RoleDecision(Role.OTHER, "not T1-weighted by sequence, TR and TE")
-    if acquisition.dixon_part in ("fat", "opposed-phase"):
-        return RoleDecision(Role.OTHER, f"Dixon {acquisition.dixon_part} image")
-    return _contrast(acquisition, weighting)
-
-
-def _venography(acquisition: Acquisition) -> str:
-    if acquisition.angiography:
-        return "Angio Flag is Y"
-    tr, flip = acquisition.repetition_time_ms, acquisition.flip_angle_deg
-    if (
-        "GR" in acquisition.scanning_sequence
-        and acquisition.acquisition_type == "2D"
-        and "FC" in acquisition.scan_options
-        and tr is not None
-        and flip is not None
-        and _TIME_OF_FLIGHT_TR_MS[0] <= tr <= _TIME_OF_FLIGHT_TR_MS[1]
-        and _TIME_OF_FLIGHT_FLIP_DEG[0] <= flip <= _TIME_OF_FLIGHT_FLIP_DEG[1]
-    ):
-        return f"2D gradient echo with flow compensation, TR {tr:g} ms, flip angle {flip:g} degrees"
-    if _MRV.search(acquisition.description):
-        return "description says venography"
-    return ""
-
-
-def _t1_weighting(acquisition: Acquisition) -> str:
-    """Return why the series is T1-weighted, or "" if it is not."""
-    tr, te = acquisition.repetition_time_ms, acquisition.echo_time_ms
-    if acquisition.scanning_sequence & {"EP", "IR"} or acquisition.inversion_time_ms:
-        return ""
-    if tr is None or te is None:
-        return "description says T1" if _T1.search(acquisition.description) else ""
-    if "SE" in acquisition.scanning_sequence:
-        fits = tr <= _LONGEST_T1_SPIN_ECHO_TR_MS and te <= _LONGEST_T1_SPIN_ECHO_TE_MS
-        return f"spin echo, TR {tr:g} ms, TE {te:g} ms" if fits else ""
-    if "GR" in acquisition.scanning_sequence:
-        fits = "SP" in acquisition.sequence_variant or bool(_T1.search(acquisition.description))
-        fits = fits and te <= _LONGEST_T1_GRADIENT_ECHO_TE_MS
-        return f"spoiled gradient echo, TR {tr:g} ms, TE {te:g} ms" if fits else ""
-    return "description says T1" if _T1.search(acquisition.description) else ""
-
-
-def _contrast(acquisition: Acquisition, weighting: str) -> RoleDecision:
-    """Return pre or post for a T1-weighted series; other where its header contradicts itself."""
-    acquired, bolus = acquisition.acquired_at_s, acquisition.bolus_at_s
-    if acquired is not None and bolus is not None and acquired < bolus:
-        return RoleDecision(Role.PRE, f"{weighting}; acquired before the bolus")
-    said_post = bool(_POST.search(_PRE.sub("", acquisition.description)))
-    said_pre = bool(_PRE.search(acquisition.description))
+    said_pre, said_post = table.holds("says-pre", facts), table.holds("says-post", facts)
+    acquired_s, own_bolus_s = acquisition.acquired_at_s, acquisition.bolus_at_s
+    if acquired_s is not None and own_bolus_s is not None:
+        minutes = (acquired_s - own_bolus_s) / 60
+        if minutes < 0:  # the agent is named, and was given afterwards
+            return _unless(said_post and not said_pre, Contrast.PRE, f"acquired {-minutes:.1f} min before the bolus")
+        return _unless(said_pre, Contrast.POST, f"acquired {minutes:.1f} min after the bolus")
+    if acquired_s is not None and bolus_s is not None:
+        minutes = (acquired_s - bolus_s) / 60
+        if minutes < 0:
+            text = f"acquired {-minutes:.1f} min before the bolus that another series states"
+            return _unless(said_post or acquisition.contrast_agent, Contrast.PRE, text)
+        text = f"acquired {minutes:.1f} min after the bolus that another series states"
+        return _unless(said_pre, Contrast.POST, text)
     if said_pre and (said_post or acquisition.contrast_agent):
-        return RoleDecision(Role.OTHER, f"{weighting}; described as pre-contrast, yet contrast is named too")
+        return _contradiction("described as before contrast, yet contrast is named too")
     if acquisition.contrast_agent:
-        return RoleDecision(Role.POST, f"{weighting}; contrast agent named")
+        return _Answer(Contrast.POST, Confidence.HIGH, "contrast agent named")
     if said_post:
-        return RoleDecision(Role.POST, f"{weighting}; description says contrast")
-    return RoleDecision(Role.PRE, f"{weighting}; no contrast agent named")
+        return _Answer(Contrast.POST, Confidence.LOW, "description says after contrast")
+    return None
+
+
+def _given_by_s(
+    asked: Iterable[StackFacts], during: Iterable[StackFacts], first: dict[StackKey, _Answer | None]
+) -> tuple[bool, float | None]:
+    """Return whether contrast was given at all, and by when at the latest, as far as that is known."""
+    after = [facts for facts in asked if (answer := first[facts.key]) and answer.contrast is Contrast.POST]
+    # A dynamic series may begin before the injection: only its last time point is surely after it.
+    last = {facts.series: facts for facts in sorted(during, key=_acquired_s) if facts.acquisition.contrast_agent}
+    evidence = [*after, *last.values()]
+    moments = [one.acquisition.acquired_at_s for one in evidence if one.acquisition.acquired_at_s is not None]
+    return bool(evidence), min(moments, default=None)
+
+
+def _acquired_s(facts: StackFacts) -> float:
+    return facts.acquisition.acquired_at_s or 0.0
+
+
+def _by_order(facts: StackFacts, first: _Answer | None, given: tuple[bool, float | None], table: RoleTable) -> _Answer:
+    """Return what is decided of one stack when it is known which others are after contrast."""
+    if first is not None:
+        return first
+    was_given, given_by_s = given
+    acquired_s = facts.acquisition.acquired_at_s
+    said_pre = table.holds("says-pre", facts)
+    said = "description says before contrast" if said_pre else "no contrast agent named"
+    if not was_given:
+        return _Answer(Contrast.PRE, Confidence.MEDIUM, f"{said}, nor in any series of the study")
+    if acquired_s is None or given_by_s is None:
+        if said_pre:
+            return _Answer(Contrast.PRE, Confidence.LOW, said)
+        return _contradiction("no contrast agent named, and no time that tells whether it was given before")
+    if acquired_s < given_by_s:
+        return _Answer(Contrast.PRE, Confidence.MEDIUM, f"{said}, and acquired before the first series with contrast")
+    if said_pre:
+        return _contradiction("described as before contrast, yet acquired after a series with contrast")
+    return _Answer(
+        Contrast.POST, Confidence.MEDIUM, "no contrast agent named, but acquired after a series with contrast"
+    )
+
+
+def _unless(contradicted: bool, contrast: Contrast, text: str) -> _Answer:
+    if contradicted:
+        return _contradiction(f"{text}, yet agent or description say the contrary")
+    return _Answer(contrast, Confidence.HIGH, text)
+
+
+def _contradiction(text: str) -> _Answer:
+    return _Answer(Contrast.CONTRADICTORY, Confidence.LOW, f"ROLE-CONTRAST: {text}")

@@ -1,94 +1,118 @@
-"""Rules: what makes a study measurable, and which of its series are measured. Pure.
+"""Rules: what makes a study measurable, and which of its stacks are measured. Pure.
 
-A study is measurable with a contrast pair of one Frame of Reference and compatible geometry, or with an MRV, or with
-a post-contrast series alone where the settings say so. Whether the two series of a pair may be *compared* is for the
-analysis to say: its refusal is a result that the radiologist gets, while a study without a pair gets no report.
+A study is measurable with a contrast pair, or with an MRV, or with a post-contrast series alone where the settings say
+so. Two series that look like a pair and must not be *compared* (another sequence, fat suppression, coil) are handed to
+the analysis all the same: its refusal, with the code, is a result that the radiologist gets. Two that are apart in
+space or time are no pair, and a study without a pair gets no report: it is "not eligible", with the reason.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 
-import numpy as np
+from node.completion.facts import StackFacts
+from node.completion.pairs import Pair, find_pairs
+from node.records import Contrast, Role, RoleDecision, SeriesRole, StackKey
 
-from node.completion.roles import SeriesFacts
-from node.dicom.headers import Acquisition
-from node.dicom.identifiers import SeriesUID
-from node.records import Role, RoleDecision
-
-# docs/analysis.md, CMP-GEO
-_LARGEST_ANGLE_DEG = 5.0
-_PIXEL_RATIO = (0.8, 1.25)
-_SAME_THICKNESS = 0.05  # of the thickness
+# Slow flow shows best where it is not the only contrast: order of preference, chosen.
+_VENOGRAPHY_ORDER = (SeriesRole.MRV_TOF, SeriesRole.MRV_CE, SeriesRole.MRV_BSSFP, SeriesRole.MRV_PC_MAGNITUDE)
+# What vertebrae, discs and sacrum show best in: order of preference, chosen.
+_LEVELS_ORDER = (SeriesRole.SAGITTAL_T2, SeriesRole.SAGITTAL_T1, SeriesRole.SAGITTAL_STIR)
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The series to measure by role, or, where there is none, the reason."""
+    """The stacks to measure by role, or, where there is none, the reason; and the pairs that were weighed."""
 
-    series: Mapping[Role, SeriesUID] | None
+    stacks: Mapping[Role, StackKey] | None
     reason: str
+    pairs: tuple[Pair, ...] = ()
 
 
-def select(study: Sequence[SeriesFacts], roles: Mapping[SeriesUID, RoleDecision], *, post_alone: bool) -> Selection:
-    """Return which series of a study are measured, or why it is not eligible."""
-
-    def having(role: Role) -> list[SeriesFacts]:
-        return [facts for facts in study if roles[facts.series].role is role]
-
-    pre, post, mrv = having(Role.PRE), having(Role.POST), having(Role.MRV)
-    faults = {(a.series, b.series): pair_fault(a.acquisition, b.acquisition) for a, b in product(pre, post)}
-    pairs = [(a, b) for a, b in product(pre, post) if not faults[a.series, b.series]]
-    if pairs:
-        best_pre, best_post = max(pairs, key=lambda pair: _pair_rank(*pair))
-        chosen = {Role.PRE: best_pre.series, Role.POST: best_post.series}
-        return Selection(chosen | _venography(mrv, best_post), "contrast pair")
+def select(study: Sequence[StackFacts], roles: Mapping[StackKey, RoleDecision], *, post_alone: bool) -> Selection:
+    """Return which stacks of a study are measured, or why it is not eligible."""
+    pairs = find_pairs(study, roles)
+    post = [facts for facts in study if roles[facts.key].contrast is Contrast.POST]
+    mrv = [facts for facts in study if roles[facts.key].purpose is Role.MRV]
+    candidates = [pair for pair in pairs if not pair.apart]
+    if candidates:
+        best = max(candidates, key=_pair_rank)
+        chosen = {Role.PRE: best.pre.key, Role.POST: best.post.key} | _venography(mrv, roles, best.post)
+        chosen |= _sagittal(study, roles, best.post)
+        codes = ", ".join(sorted({one.code for one in best.differences}))
+        reason = f"series that look like a contrast pair, not to be compared: {codes}" if codes else "contrast pair"
+        return Selection(chosen, reason, pairs)
     if post and post_alone:
-        best_post = max(post, key=lambda facts: (_axial(facts.acquisition), facts.instances))
-        return Selection({Role.POST: best_post.series} | _venography(mrv, best_post), "post-contrast series alone")
+        alone = max(post, key=lambda facts: (not facts.faults, facts.plane == "axial", facts.slices))
+        chosen = {Role.POST: alone.key} | _venography(mrv, roles, alone) | _sagittal(study, roles, alone)
+        return Selection(chosen, "post-contrast series alone", pairs)
     if mrv:
-        return Selection({Role.MRV: max(mrv, key=lambda facts: facts.instances).series}, "MRV alone")
-    if faults:
-        return Selection(None, f"no contrast pair: {'; '.join(sorted(set(faults.values())))}")
-    missing = [name for name, found in (("pre-contrast T1", pre), ("post-contrast T1", post)) if not found]
-    return Selection(None, f"no contrast pair and no MRV: {' and '.join(missing)} missing")
+        return Selection({Role.MRV: _best_venography(mrv, roles).key}, "MRV alone", pairs)
+    return Selection(None, _why_none(study, roles, pairs), pairs)
 
 
-def pair_fault(pre: Acquisition, post: Acquisition) -> str:
-    """Return why two series cannot be a contrast pair by space and time, or "" if they can."""
-    if not pre.frame_of_reference or pre.frame_of_reference != post.frame_of_reference:
-        return "pre and post have different frames of reference"
-    normals = [np.cross(one.orientation[:3], one.orientation[3:]) for one in (pre, post)]
-    if abs(float(normals[0] @ normals[1])) < np.cos(np.deg2rad(_LARGEST_ANGLE_DEG)):
-        return f"slices of pre and post differ by more than {_LARGEST_ANGLE_DEG:g} degrees"
-    ratio = pre.pixel_spacing_mm[0] / post.pixel_spacing_mm[0]
-    if not _PIXEL_RATIO[0] <= ratio <= _PIXEL_RATIO[1]:
-        return f"pixel spacings of pre and post have the ratio {ratio:.2f}"
-    thickness = (pre.slice_thickness_mm, post.slice_thickness_mm)
-    if thickness[0] and thickness[1] and abs(thickness[0] - thickness[1]) > _SAME_THICKNESS * thickness[0]:
-        return "pre and post have different slice thicknesses"
-    if pre.acquired_at_s is not None and post.acquired_at_s is not None and pre.acquired_at_s >= post.acquired_at_s:
-        return "post was not acquired after pre"
-    return ""
+def _why_none(study: Sequence[StackFacts], roles: Mapping[StackKey, RoleDecision], pairs: Sequence[Pair]) -> str:
+    unclear = sum(roles[facts.key].contrast is Contrast.CONTRADICTORY for facts in study)
+    doubt = f"; ROLE-CONTRAST: headers disagree about contrast in {unclear} T1 series" if unclear else ""
+    if pairs:
+        found = sorted({str(one) for pair in pairs for one in pair.differences if pair.apart})
+        return f"no contrast pair: {'; '.join(found)}{doubt}"
+    there = {roles[facts.key].contrast for facts in study}
+    names = {Contrast.PRE: "pre-contrast T1", Contrast.POST: "post-contrast T1"}
+    missing = " and ".join(name for contrast, name in names.items() if contrast not in there)
+    return f"no contrast pair and no MRV: {missing} missing{doubt}"
 
 
-def _pair_rank(pre: SeriesFacts, post: SeriesFacts) -> tuple[bool, bool, int, float]:
-    """Order pairs: one protocol first, then axial, then long stacks, then close in time."""
-    a, b = pre.acquisition, post.acquisition
-    one_protocol = (a.repetition_time_ms, a.echo_time_ms, a.fat_suppressed, a.dixon_part, a.flip_angle_deg) == (
-        b.repetition_time_ms, b.echo_time_ms, b.fat_suppressed, b.dixon_part, b.flip_angle_deg,
-    )  # fmt: skip
-    apart_s = (b.acquired_at_s or 0.0) - (a.acquired_at_s or 0.0)
-    return one_protocol, _axial(a) and _axial(b), min(pre.instances, post.instances), -apart_s
+def _pair_rank(pair: Pair) -> tuple[bool, bool, bool, bool, int, float, float]:
+    """Order pairs: comparable, regular, with bright fat, axial, long; the first pre, then the first post.
+
+    An unnamed series may be a second one after contrast, the first one hardly is. Fat is what the gain is taken from,
+    and what the built-in segmenter stands on.
+    """
+    pre, post = pair.pre, pair.post
+    return (
+        pair.comparable,
+        not pre.faults and not post.faults,
+        not pre.acquisition.fat_suppressed and pre.acquisition.dixon_part != "water",
+        pre.plane == post.plane == "axial",
+        min(pre.slices, post.slices),
+        -(pre.acquisition.acquired_at_s or 0.0),
+        -(post.acquisition.acquired_at_s or 0.0),
+    )
 
 
-def _axial(acquisition: Acquisition) -> bool:
-    normal = np.cross(acquisition.orientation[:3], acquisition.orientation[3:])
-    return bool(abs(normal[2]) > 0.8)  # docs/analysis.md, roles
-
-
-def _venography(mrv: Sequence[SeriesFacts], post: SeriesFacts) -> dict[Role, SeriesUID]:
+def _venography(
+    mrv: Sequence[StackFacts], roles: Mapping[StackKey, RoleDecision], post: StackFacts
+) -> dict[Role, StackKey]:
     """Return the MRV that lies in the same space as `post`, if there is one."""
     frame = post.acquisition.frame_of_reference
     near = [facts for facts in mrv if facts.acquisition.frame_of_reference == frame]
-    return {Role.MRV: max(near, key=lambda facts: facts.instances).series} if near else {}
+    return {Role.MRV: _best_venography(near, roles).key} if near else {}
+
+
+def _sagittal(
+    study: Sequence[StackFacts], roles: Mapping[StackKey, RoleDecision], post: StackFacts
+) -> dict[Role, StackKey]:
+    """Return the sagittal series that vertebral levels may be read from, if one lies in the same space as `post`."""
+    frame = post.acquisition.frame_of_reference
+    near = [
+        facts
+        for facts in study
+        if roles[facts.key].role in _LEVELS_ORDER and not facts.faults and facts.acquisition.frame_of_reference == frame
+    ]
+    if not near or not frame:
+        return {}
+    best = max(near, key=lambda facts: (-_LEVELS_ORDER.index(roles[facts.key].role), facts.slices))
+    return {Role.SAGITTAL: best.key}
+
+
+def _best_venography(mrv: Sequence[StackFacts], roles: Mapping[StackKey, RoleDecision]) -> StackFacts:
+    """Return a regular stack, of the kind that shows most, the longest; of time points the last: veins fill late."""
+    return max(
+        mrv,
+        key=lambda facts: (
+            not facts.faults,
+            -_VENOGRAPHY_ORDER.index(roles[facts.key].role),
+            facts.slices,
+            facts.acquisition.acquired_at_s or 0.0,
+        ),
+    )

@@ -9,7 +9,7 @@ from pydicom import dcmread
 from node import eventlog
 from node.errors import shown
 from node.eventlog import Event
-from node.ledger import Ledger
+from node.ledger.ledger import Ledger
 from node.ports import Answer, Destination
 from node.records import DeliveryState
 from node.spool import Results

@@ -1,6 +1,8 @@
-"""Volumes: instances (or frames) of one series, stacked by position in the patient."""
+"""Volumes: the frames of one stack as one regular grid of signal."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,34 +10,38 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from node.dicom.frames import Frame
 from node.dicom.geometry import Geometry
-from node.dicom.headers import Acquisition, read_acquisition
+from node.dicom.headers import Acquisition
 from node.dicom.identifiers import InstanceUID, SeriesUID
+from node.dicom.pixels import LARGEST_BYTES, stored_frames
+from node.dicom.stacks import FaultKind, Stack, split
+from node.dicom.views import uid_of
 from node.errors import VolumeError
 
-_LARGEST_UNEVENNESS = 0.10  # of the spacing; docs/analysis.md, IN-2
-_SAME_DIRECTION = 1e-3  # of a unit vector: 0.06 degrees
-_PHILIPS_SCALE_SLOPE = Tag(0x2005, 0x100E)
+_SOP_INSTANCE = Tag(0x00080018)
+
+Stored = npt.NDArray[np.generic]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Volume:
-    """One series as one regular grid of signal.
+    """One stack as one regular grid of signal.
 
     Parameters
     ----------
     array : ndarray of float32, shape (slices, rows, columns)
-        Displayed values (PS3.3 C.11.1), or floating point values for Philips.
+        Displayed values (PS3.3 C.11.1), real world values without unit, or floating point values for Philips.
     geometry : Geometry
         Where the voxels lie.
     series : str
         Series Instance UID.
     instances : tuple of str
-        SOP Instance UID of each slice; of one multi-frame instance, the same UID for each.
+        SOP Instance UID of each slice; of one multi-frame instance or mosaic, the same UID for each.
     frames : tuple of int
-        Index, from 0, of each slice's frame in its instance; 0 in a classic instance.
+        Index, from 0, of each slice's frame in its instance; 0 in a classic instance and for each tile of a mosaic.
     acquisition : Acquisition
-        How the series was acquired.
+        How the stack was acquired.
     """
 
     array: npt.NDArray[np.float32]
@@ -46,122 +52,107 @@ class Volume:
     acquisition: Acquisition
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Frame:
-    instance: InstanceUID
-    index: int
-    position: npt.NDArray[np.float64]
-    orientation: npt.NDArray[np.float64]
-    spacing: tuple[float, float]
-    signal: npt.NDArray[np.float32]
+def read_volume(
+    stack: Stack, instance_of: Callable[[InstanceUID], Dataset], *, largest_bytes: int = LARGEST_BYTES
+) -> Volume:
+    """Return the volume that a stack makes.
 
-
-def stack(instances: Sequence[Dataset]) -> Volume:
-    """Return the volume that the instances of one series make.
-
-    Slices are sorted along the slice normal, from the first to the last in the direction of the normal; never by
-    Instance Number.
+    Parameters
+    ----------
+    instance_of : callable
+        Gives an instance with its pixel data; asked once for each.
+    largest_bytes : int
+        Memory that the volume, or the decoded pixels of one frame, may take.
 
     Raises
     ------
     VolumeError
-        IN-1 if there is nothing to stack, or a position or pixels are missing; IN-2 if orientation, matrix or spacing
-        differ between slices, two slices share a place, or the distances differ by more than 10 %.
+        The stack's first fault; IN-1 if pixels are missing, are not what the header says, cannot be decoded, or would
+        take more memory than they may.
     """
-    frames = [frame for instance in instances for frame in _frames(instance)]
-    if len(frames) < 2:
-        raise VolumeError("IN-1", f"a volume needs at least two slices, found {len(frames)}")
-    first = frames[0]
-    if any(np.abs(frame.orientation - first.orientation).max() > _SAME_DIRECTION for frame in frames):
-        raise VolumeError("IN-2", "the slices of the series are not parallel")
-    if any(frame.signal.shape != first.signal.shape for frame in frames):
-        raise VolumeError("IN-2", "the slices of the series have different matrices")
-    if any(not np.allclose(frame.spacing, first.spacing, rtol=1e-3) for frame in frames):
-        raise VolumeError("IN-2", "the slices of the series have different pixel spacings")
-    if len({str(instance.get("FrameOfReferenceUID", "")) for instance in instances}) > 1:
-        raise VolumeError("IN-2", "the slices of the series have different frames of reference")
-
-    along_row, along_column = first.orientation[:3], first.orientation[3:]
-    normal = np.cross(along_row, along_column)
-    frames.sort(key=lambda frame: float(frame.position @ normal))
-    places = np.array([frame.position for frame in frames])
-    steps = np.diff(places @ normal)
-    step = float(np.median(steps))
-    if step <= 0 or steps.min() < 0.01 * step:
-        raise VolumeError("IN-2", "two slices lie in one place: several time points, echoes or copies in one series")
-    if np.abs(steps - step).max() > _LARGEST_UNEVENNESS * step:
-        raise VolumeError(
-            "IN-2", f"slice distances range from {steps.min():.2f} to {steps.max():.2f} mm: slices are missing"
-        )
-
-    affine = np.eye(4)
-    affine[:3, 0] = (places[-1] - places[0]) / (len(frames) - 1)  # a sheared stack keeps its shear
-    affine[:3, 1] = along_column * first.spacing[0]
-    affine[:3, 2] = along_row * first.spacing[1]
-    affine[:3, 3] = places[0]
-    rows, columns = first.signal.shape
-    return Volume(
-        array=np.stack([frame.signal for frame in frames]),
-        geometry=Geometry(affine, (len(frames), rows, columns), str(instances[0].get("FrameOfReferenceUID", ""))),
-        series=SeriesUID(str(instances[0].SeriesInstanceUID)),
-        instances=tuple(frame.instance for frame in frames),
-        frames=tuple(frame.index for frame in frames),
-        acquisition=read_acquisition(instances[0]),
-    )
-
-
-def _frames(dataset: Dataset) -> Iterator[_Frame]:
-    """Yield the frames of one instance; a classic instance is its only frame."""
-    if int(dataset.get("SamplesPerPixel", 1)) != 1:
+    if stack.faults:
+        fault, *_others = stack.faults
+        twice = copies(stack, instance_of) if fault.kind is FaultKind.DUPLICATE else 0
+        named = f"; {twice} frames are copies of others: the same pixels under another UID" if twice else ""
+        raise VolumeError(fault.code, fault.text + named)
+    if stack.acquisition.colour:
         raise VolumeError("IN-1", "the series is in colour")
-    pixels = _pixels(dataset)
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
-    if per_frame is None:
-        yield _frame(dataset, 0, [dataset], pixels)
-        return
-    shared = [
-        element.value[0]
-        for element in dataset.SharedFunctionalGroupsSequence[0]
-        if element.VR == "SQ" and element.value
-    ]
-    planes = pixels.reshape(len(per_frame), *pixels.shape[-2:])
-    for index, (item, plane) in enumerate(zip(per_frame, planes, strict=True)):
-        own = [element.value[0] for element in item if element.VR == "SQ" and element.value]
-        yield _frame(dataset, index, own + shared, plane)
-
-
-def _pixels(dataset: Dataset) -> npt.NDArray[np.generic]:
-    try:
-        return np.asarray(dataset.pixel_array)
-    except Exception as error:  # decoders raise what they like on broken pixels, and their texts quote the data set
-        raise VolumeError("IN-1", "an instance has no pixels, or none that can be decoded") from error
-
-
-def _frame(dataset: Dataset, index: int, groups: Sequence[Dataset], stored: npt.NDArray[np.generic]) -> _Frame:
-    def numbers(keyword: str, count: int) -> list[float]:
-        for group in groups:
-            value = group.get(keyword)
-            if value is not None and value != "":
-                values = [float(one) for one in (value if count > 1 else [value])]
-                if len(values) == count:
-                    return values
-        return []
-
-    position, orientation = numbers("ImagePositionPatient", 3), numbers("ImageOrientationPatient", 6)
-    spacing = numbers("PixelSpacing", 2)
-    if not (position and orientation and spacing):
-        raise VolumeError("IN-1", "an instance has no position, orientation or pixel spacing")
-    slope = (numbers("RescaleSlope", 1) or [1.0])[0]
-    intercept = (numbers("RescaleIntercept", 1) or [0.0])[0]
-    signal = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    scale = next((group[_PHILIPS_SCALE_SLOPE].value for group in groups if _PHILIPS_SCALE_SLOPE in group), None)
-    if scale and slope:  # Chenevert et al. 2014, PMC3998685: only this is comparable between Philips series
-        signal = signal / np.float32(slope * float(scale))
-    return _Frame(
-        instance=InstanceUID(str(dataset.SOPInstanceUID)),
-        index=index,
-        position=np.array(position),
-        orientation=np.array(orientation),
-        spacing=(spacing[0], spacing[1]),
-        signal=signal,
+    frames, first = stack.frames, stack.frames[0]
+    shape = (len(frames), first.rows, first.columns)
+    if shape[0] * shape[1] * shape[2] * 4 > largest_bytes:
+        raise VolumeError("IN-1", f"{shape[0]} slices of {shape[1]} x {shape[2]} take more memory than a volume has")
+    array = np.empty(shape, np.float32)
+    for place, stored in _stored(frames, instance_of, largest_bytes):
+        scale = frames[place].scale
+        array[place] = stored
+        if scale.slope != 1:
+            array[place] *= np.float32(scale.slope)
+        if scale.intercept:
+            array[place] += np.float32(scale.intercept)
+    return Volume(
+        array=array,
+        geometry=Geometry(_affine(frames), shape, first.acquisition.frame_of_reference),
+        series=stack.series,
+        instances=tuple(frame.instance for frame in frames),
+        frames=tuple(frame.number for frame in frames),
+        acquisition=stack.acquisition,
     )
+
+
+def stack(instances: Sequence[Dataset]) -> Volume:
+    """Return the one volume that the instances of a series make.
+
+    Raises
+    ------
+    VolumeError
+        As `read_volume`; IN-2 if they make several.
+    """
+    stacks = split(instances)
+    if len(stacks) > 1:
+        names = ", ".join(sorted({name for one in stacks for name in one.splits}))
+        raise VolumeError("IN-2", f"the series holds {len(stacks)} stacks, which differ in {names}")
+    return read_volume(stacks[0], by_uid(instances).__getitem__)
+
+
+def by_uid(instances: Iterable[Dataset]) -> dict[InstanceUID, Dataset]:
+    """Return instances by their SOP Instance UIDs."""
+    return {InstanceUID(uid_of(one, _SOP_INSTANCE)): one for one in instances}
+
+
+def copies(stack: Stack, instance_of: Callable[[InstanceUID], Dataset]) -> int:
+    """Return how many frames of a stack hold the pixels of another one in their place."""
+    seen: set[tuple[float, bytes]] = set()
+    found = 0
+    for place, stored in _stored(stack.frames, instance_of, LARGEST_BYTES):
+        frame = stack.frames[place]
+        content = (round(frame.place_mm, 1), hashlib.sha256(stored.tobytes()).digest())
+        found += content in seen
+        seen.add(content)
+    return found
+
+
+def _affine(frames: Sequence[Frame]) -> npt.NDArray[np.float64]:
+    first, last = np.array(frames[0].position), np.array(frames[-1].position)
+    affine = np.eye(4)
+    affine[:3, 0] = (last - first) / (len(frames) - 1)  # a sheared stack keeps its shear
+    affine[:3, 1] = np.array(frames[0].orientation[3:]) * frames[0].spacing[0]
+    affine[:3, 2] = np.array(frames[0].orientation[:3]) * frames[0].spacing[1]
+    affine[:3, 3] = first
+    return affine
+
+
+def _stored(
+    frames: Sequence[Frame], instance_of: Callable[[InstanceUID], Dataset], largest_bytes: int
+) -> Iterator[tuple[int, Stored]]:
+    """Yield place in `frames` and stored values of each, instance by instance: only one is held decoded at a time."""
+    wanted: dict[InstanceUID, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for place, frame in enumerate(frames):
+        wanted[frame.instance][frame.number].append(place)
+    for instance, places in wanted.items():
+        for number, stored in stored_frames(instance_of(instance), sorted(places), largest_bytes=largest_bytes):
+            for place in places[number]:
+                tile = frames[place].tile
+                if tile is None:
+                    yield place, stored
+                else:
+                    yield place, stored[tile.row : tile.row + tile.rows, tile.column : tile.column + tile.columns]

@@ -13,20 +13,24 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy as sa
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 from node import __version__, eventlog
 from node.dicom.identifiers import InstanceUID
 from node.dicom.routing import read_routing
+from node.emg import read_order
 from node.errors import HeaderError, SpoolError, shown
-from node.eventlog import Event
+from node.eventlog import Event, alias
 from node.jobs import sandbox
 from node.jobs.port import JobQueue
 from node.jobs.steps import InputFile, Task
 from node.jobs.watch import CancelWatch
-from node.ledger import Ledger
+from node.ledger.ledger import SUPERSEDED, Ledger
+from node.ledger.suspicions import Suspicions
 from node.records import LONGEST_TEXT, Job, Origin, Place, ResultRecord, Role
 from node.settings import Settings
-from node.spool import Results, SpoolReader
+from node.spool import Results, SpoolReader, as_file
 
 MEASURE, DELIVER = "measure_study", "deliver"  # workflow names: rows of running nodes hold them
 ANALYSIS_QUEUE = "analysis"
@@ -110,6 +114,7 @@ class Pipeline:
     ) -> None:
         self._queue, self._ledger, self._settings = queue, ledger, settings
         self._spool, self._results = spool, results
+        self._suspicions = Suspicions(ledger.database)
         self._cancel, self._send = cancel, send
         self._work = work
         self._assemble = queue.step("assemble", self._assemble_job)
@@ -134,17 +139,17 @@ class Pipeline:
     # ---------------------------------------------------------------- workflows
 
     def _measure_study(self, job_id: str) -> str:
+        objects: list[dict[str, str]] = []
         try:
-            repeats = self._assemble(job_id)
-            if repeats:
-                outcome, objects = f"repeats {repeats}", []
-            else:
-                outcome, objects = self._measure(job_id), self._report(job_id)
+            outcome = str(self._assemble(job_id))
+            if not outcome:
+                outcome = str(self._measure(job_id))
+                objects = [] if outcome.startswith(SUPERSEDED) else self._report(job_id)
             self._settle(job_id, outcome, objects)
         except Exception as error:  # recorded by the engine as well; the ledger is what people look at
             self._fail(job_id, shown(error))
             raise
-        return str(outcome)
+        return outcome
 
     def _deliver(self, job_id: str, destination: str, attempt: int, last: int) -> str:
         """Run one attempt; the next is a job of its own, so that waiting holds no thread and survives everything."""
@@ -166,34 +171,55 @@ class Pipeline:
     # ---------------------------------------------------------------- steps
 
     def _assemble_job(self, job_id: str) -> str:
-        """Write down what the job measures; return the job that measured just that before, or ""."""
+        """Write down what the job measures, and return ""; if it has nothing to measure, how it ends.
+
+        That is so if its study has changed since, or an earlier job has measured just that.
+        """
+        superseded = self._ledger.superseded(job_id)
+        if superseded:
+            eventlog.record(Event.JOB_SUPERSEDED, job=job_id, reason=f"'{superseded}'")
+            return superseded
         settings = self._settings
         inputs: dict[Role, list[InputFile]] = {}
         digest = hashlib.sha256()
+        headers: list[Dataset] = []
+        stacks = self._ledger.stacks(job_id)
         for role, instances in sorted(inputs_of(self._ledger, job_id).items()):
             inputs[role] = []
+            digest.update(f"{role}\x1f{stacks.get(role, 1)}\n".encode())
             for sop_instance, place in instances:
                 header, view = self._spool.read_record(place)
                 data_set = view[header.head_length :]
                 _check_identity(header.origin, data_set)
                 content = hashlib.sha256(data_set).hexdigest()
                 digest.update(f"{role}\x1f{sop_instance}\x1f{content}\n".encode())
+                if not inputs[role]:
+                    headers += _readable_header(view)
                 path, offset = self._spool.path_of(place)
                 inputs[role].append(InputFile(path, hashlib.sha256(view).hexdigest(), offset, len(view)))
+        order = read_order(headers, settings.emg.rules)
+        suspicion = self._suspicions.settle(header.origin.study, header.origin.patient_id, order)
+        if order.unclear and suspicion is None:
+            study = alias(header.origin.study)
+            eventlog.record(Event.EMG_UNCLEAR, job=job_id, study=study, reason=f"'{order.unclear}'")
         # All that decides the result objects: the same digest, the same UIDs.
-        made_by = (__version__, settings.analysis.model_dump_json(), settings.report.model_dump_json())
+        made_by = (__version__, settings.analysis.model_dump_json(), settings.report.model_dump_json(), str(suspicion))
         digest.update("\n".join(made_by).encode())
         earlier = self._ledger.note_inputs(job_id, digest.hexdigest())
         if earlier is not None:
             eventlog.record(Event.JOB_REPEATED, job=job_id, earlier=earlier)
-            return earlier
+            return f"repeats {earlier}"
         folder = self._folder(job_id)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         Task(
             inputs=inputs,
+            stacks=stacks,
             analysis=settings.analysis,
             report=settings.report,
             started=dt.datetime.now().astimezone().replace(microsecond=0),
+            suspicion=suspicion,
+            unclear="" if suspicion else order.unclear,
+            memory_limit_mb=settings.jobs.step_memory_limit_mb,
         ).write(folder)
         eventlog.record(Event.JOB_STARTED, job=job_id, instances=sum(map(len, inputs.values())))
         return ""
@@ -204,7 +230,10 @@ class Pipeline:
         eventlog.record(
             Event.JOB_MEASURED, job=job_id, outcome=f"'{outcome}'", seconds=round(time.monotonic() - began, 1)
         )
-        return outcome
+        superseded = self._ledger.superseded(job_id)  # again: something may have come while it was measured
+        if superseded:
+            eventlog.record(Event.JOB_SUPERSEDED, job=job_id, reason=f"'{superseded}'")
+        return superseded or outcome
 
     def _report_job(self, job_id: str) -> list[dict[str, str]]:
         objects: list[dict[str, str]] = self._isolated("report", job_id)
@@ -275,3 +304,11 @@ def _check_identity(origin: Origin, data_set: memoryview) -> None:
     received = (origin.sop_instance, origin.study, origin.series, origin.patient_id, origin.issuer)
     if tuple(one[:LONGEST_TEXT] for one in here) != received:
         raise HeaderError("an instance is not of the patient and study that it was received for")
+
+
+def _readable_header(view: memoryview) -> list[Dataset]:
+    """Return the header of an instance, or nothing: for the order it answers, no job fails."""
+    try:
+        return [dcmread(as_file(view), stop_before_pixels=True)]
+    except Exception:  # what peers send may break pydicom anywhere
+        return []

@@ -12,7 +12,7 @@ from pathlib import Path
 from node import eventlog
 from node.eventlog import Event
 from node.jobs.port import JobQueue
-from node.ledger import Ledger
+from node.ledger.ledger import Ledger
 
 
 class Reconciler:

@@ -4,10 +4,13 @@ In:   what association received, what completion decided, what jobs made, what d
 Out:  the same, as rows (`records`) to whoever asks.
 Holds to: one public method, one transaction; a method that returned is durable.
 Knows nothing of: pixels, DIMSE, muscles. Only this package speaks SQL.
+
+Through this door comes what the receiving process needs; `node.ledger.ledger` needs SQLAlchemy, and does not.
 """
 
+from node.ledger.arrivals import Arrivals
 from node.ledger.commitments import Commitments, Owing
-from node.ledger.database import open_database
-from node.ledger.ledger import Enqueue, EnqueueDelivery, GatheringStudy, Ledger
+from node.ledger.database import Database, open_database
+from node.ledger.expectations import Expectations, Noted
 
-__all__ = ["Commitments", "Enqueue", "EnqueueDelivery", "GatheringStudy", "Ledger", "Owing", "open_database"]
+__all__ = ["Arrivals", "Commitments", "Database", "Expectations", "Noted", "Owing", "open_database"]

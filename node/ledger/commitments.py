@@ -1,17 +1,28 @@
 """Requests for storage commitment, and the reports that are owed on them."""
 
+import json
 from collections.abc import Sequence
 from enum import StrEnum
 
-import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
-
 from node.dicom.references import CommitmentRequest, Reference
-from node.ledger.schema import commitment
+from node.ledger.database import Database
 from node.records import CommitmentState, OwedReport
 
 _MOST_OWED = 1_000_000  # instances of all requests that are owed, some 130 bytes each; chosen
 _TURN = 100  # reports; chosen
+_OWE = f"""
+    INSERT INTO commitment (
+        peer, transaction_uid, referenced, instances, requested_s, next_try_s, state, attempts, status
+    )
+    VALUES (?, ?, ?, ?, ?, ?, '{CommitmentState.OWED}', 0, '')
+    ON CONFLICT DO NOTHING
+    RETURNING id
+"""
+_OWE_AGAIN = f"""
+    UPDATE commitment
+    SET state = '{CommitmentState.OWED}', attempts = 0, requested_s = ?, next_try_s = ?, settled_s = NULL
+    WHERE id = ? AND state = '{CommitmentState.ABANDONED}'
+"""
 
 
 class Owing(StrEnum):
@@ -24,10 +35,10 @@ class Owing(StrEnum):
 
 
 class Commitments:
-    """Rows about storage commitment; the tables are made by `Ledger`, which comes first."""
+    """Rows about storage commitment."""
 
-    def __init__(self, database: sa.Engine) -> None:
-        self.database = database
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def owe(self, request: CommitmentRequest, peer: str, *, now: float, next_try_s: float) -> tuple[Owing, int]:
         """Owe a peer the report on its request, and return the id of that.
@@ -35,35 +46,22 @@ class Commitments:
         What was owed and abandoned is owed again; what was reported is not. A peer is known by its AE title.
         """
         asked = [[one.sop_class, one.sop_instance] for one in request.references]
-        same = sa.and_(commitment.c.peer == peer, commitment.c.transaction_uid == request.transaction_uid)
-        with self.database.begin() as connection:
-            owed = connection.execute(
-                sa.select(sa.func.coalesce(sa.func.sum(commitment.c.instances), 0)).where(
-                    commitment.c.state == CommitmentState.OWED
-                )
-            ).scalar_one()
+        with self._database.begin() as connection:
+            wanted = "SELECT coalesce(sum(instances), 0) FROM commitment WHERE state = ?"
+            ((owed,),) = connection.execute(wanted, (CommitmentState.OWED,)).fetchall()
             if owed + len(asked) > _MOST_OWED:
                 return Owing.TOO_MANY, 0
             made = connection.execute(
-                sqlite.insert(commitment)
-                .values(
-                    peer=peer, transaction_uid=request.transaction_uid, referenced=asked, instances=len(asked),
-                    state=CommitmentState.OWED, attempts=0, status="", requested_s=now, next_try_s=next_try_s,
-                )
-                .on_conflict_do_nothing()
-                .returning(commitment.c.id)
-            ).scalar_one_or_none()  # fmt: skip
-            if made is not None:
-                return Owing.NEW, made
-            held = connection.execute(sa.select(commitment.c.id, commitment.c.referenced).where(same)).one()
-            if held.referenced != asked:
-                return Owing.IN_USE, held.id
-            connection.execute(
-                commitment.update()
-                .where(commitment.c.id == held.id, commitment.c.state == CommitmentState.ABANDONED)
-                .values(state=CommitmentState.OWED, attempts=0, requested_s=now, next_try_s=next_try_s, settled_s=None)
-            )
-            return Owing.KNOWN, held.id
+                _OWE, (peer, request.transaction_uid, json.dumps(asked), len(asked), now, next_try_s)
+            ).fetchall()
+            if made:
+                return Owing.NEW, made[0][0]
+            wanted = "SELECT id, referenced FROM commitment WHERE peer = ? AND transaction_uid = ?"
+            ((id_, referenced),) = connection.execute(wanted, (peer, request.transaction_uid)).fetchall()
+            if json.loads(referenced) != asked:
+                return Owing.IN_USE, id_
+            connection.execute(_OWE_AGAIN, (now, next_try_s, id_))
+            return Owing.KNOWN, id_
 
     def due(self, *, now: float, besides: Sequence[int] = ()) -> list[OwedReport]:
         """Return what is owed and to be tried now; not all if that is much.
@@ -71,62 +69,53 @@ class Commitments:
         It goes round the peers: of each the longest due first, then of each the next, so that no peer has to wait for
         all that is owed to another. `besides` are ids of what is to be tried now whatever its row says.
         """
-        order = commitment.c.next_try_s, commitment.c.id
-        wanted = (
-            sa.select(commitment.c.id, commitment.c.peer, commitment.c.attempts, commitment.c.requested_s)
-            .where(
-                commitment.c.state == CommitmentState.OWED,
-                sa.or_(commitment.c.next_try_s <= now, commitment.c.id.in_(besides)),
-            )
-            .order_by(sa.func.row_number().over(partition_by=commitment.c.peer, order_by=order), *order)
-            .limit(_TURN + len(besides))
-        )
-        with self.database.connect() as connection:
-            return [OwedReport(*row) for row in connection.execute(wanted)]
+        wanted = f"""
+            SELECT id, peer, attempts, requested_s
+            FROM commitment
+            WHERE state = '{CommitmentState.OWED}'
+                AND (next_try_s <= ? OR id IN (SELECT value FROM json_each(?)))
+            ORDER BY row_number() OVER (PARTITION BY peer ORDER BY next_try_s, id), next_try_s, id
+            LIMIT ?
+        """
+        asked = (now, json.dumps(list(besides)), _TURN + len(besides))
+        return [OwedReport(*row) for row in self._database.connection.execute(wanted, asked).fetchall()]
 
     def next_due_s(self) -> float | None:
         """Return when the next report is to be tried, in seconds since 1970; None if nothing is owed."""
-        first = sa.select(sa.func.min(commitment.c.next_try_s)).where(commitment.c.state == CommitmentState.OWED)
-        with self.database.connect() as connection:
-            due_s: float | None = connection.execute(first).scalar_one()
-        return due_s
+        first = "SELECT min(next_try_s) FROM commitment WHERE state = ?"
+        ((due_s,),) = self._database.connection.execute(first, (CommitmentState.OWED,)).fetchall()
+        return None if due_s is None else float(due_s)
 
     def request(self, id_: int) -> CommitmentRequest:
         """Return what was asked."""
-        wanted = sa.select(commitment.c.transaction_uid, commitment.c.referenced).where(commitment.c.id == id_)
-        with self.database.connect() as connection:
-            row = connection.execute(wanted).one()
-        return CommitmentRequest(row.transaction_uid, tuple(Reference(*one) for one in row.referenced))
+        wanted = "SELECT transaction_uid, referenced FROM commitment WHERE id = ?"
+        ((transaction_uid, referenced),) = self._database.connection.execute(wanted, (id_,)).fetchall()
+        return CommitmentRequest(transaction_uid, tuple(Reference(*one) for one in json.loads(referenced)))
 
     def postpone(self, id_: int, status: str, *, next_try_s: float) -> None:
         """Note a failed attempt, and when the next one is."""
-        with self.database.begin() as connection:
+        with self._database.begin() as connection:
             connection.execute(
-                commitment.update()
-                .where(commitment.c.id == id_)
-                .values(attempts=commitment.c.attempts + 1, status=status, next_try_s=next_try_s)
+                "UPDATE commitment SET attempts = attempts + 1, status = ?, next_try_s = ? WHERE id = ?",
+                (status, next_try_s, id_),
             )
 
     def settle(self, id_: int, state: CommitmentState, status: str, *, now: float) -> None:
         """Note how it ended: no more attempts."""
-        with self.database.begin() as connection:
+        with self._database.begin() as connection:
             connection.execute(
-                commitment.update()
-                .where(commitment.c.id == id_)
-                .values(state=state, attempts=commitment.c.attempts + 1, status=status, settled_s=now)
+                "UPDATE commitment SET state = ?, attempts = attempts + 1, status = ?, settled_s = ? WHERE id = ?",
+                (state, status, now, id_),
             )
 
     def forget(self, *, settled_before_s: float) -> int:
         """Drop what was settled long ago, and return how many requests that were."""
-        with self.database.begin() as connection:
+        with self._database.begin() as connection:
             return connection.execute(
-                commitment.delete().where(
-                    commitment.c.state != CommitmentState.OWED, commitment.c.settled_s < settled_before_s
-                )
+                "DELETE FROM commitment WHERE state <> ? AND settled_s < ?", (CommitmentState.OWED, settled_before_s)
             ).rowcount
 
     def counts(self) -> dict[str, int]:
         """Return how many requests there are in each state."""
-        wanted = sa.select(commitment.c.state, sa.func.count()).group_by(commitment.c.state)
-        with self.database.connect() as connection:
-            return {row[0]: row[1] for row in connection.execute(wanted)}
+        wanted = "SELECT state, count(*) FROM commitment GROUP BY state"
+        return dict(self._database.connection.execute(wanted).fetchall())

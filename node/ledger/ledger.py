@@ -1,34 +1,52 @@
-"""The ledger's methods: each is one transaction."""
+"""What becomes of what arrived: studies, jobs, results, deliveries; each method is one transaction."""
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
-from node.errors import LedgerError
+from node.dicom.performed import StepState
 from node.eventlog import alias
-from node.ledger import schema
-from node.ledger.schema import delivery, instance, job, ledger_version, result, segment, series, study
+from node.ledger.arrivals import Arrivals
+from node.ledger.database import Database
+from node.ledger.engine import engine_of
+from node.ledger.expectations import Expectations
+from node.ledger.schema import (
+    delivery,
+    expectation,
+    instance,
+    job,
+    procedure_step,
+    result,
+    retrieval,
+    series,
+    stack,
+    study,
+)
 from node.records import (
+    Confidence,
+    Contrast,
     DeliveryRecord,
     DeliveryState,
+    Expectation,
     Job,
     Place,
-    ReceivedInstance,
     ResultRecord,
+    RetrievalReason,
     Role,
     RoleDecision,
-    SegmentEnd,
     SeriesProgress,
+    SeriesRole,
+    StackKey,
     StudyState,
-    Version,
 )
 
 Enqueue = Callable[[sa.Connection, Job], None]
 EnqueueDelivery = Callable[[sa.Connection, str, str], None]
+SUPERSEDED = "superseded"
 EnqueueAgain = Callable[[sa.Connection, str, str, int], None]  # the last: attempts that were spent before
 
 
@@ -39,14 +57,30 @@ class GatheringStudy:
     study: StudyUID
     changes: int
     series: tuple[SeriesProgress, ...]
+    since_s: float = 0.0  # since when it gathers, in seconds since 1970
+    reason: str = ""  # what it waits for, as noted before
+    forced_by: str = ""  # who wants it closed now
+    steps: tuple[StepState, ...] = ()  # of the modalities that worked, or work, at it
+    expected: tuple[Expectation, ...] = ()  # instances of all of it
+    absent: tuple[Expectation, ...] = ()  # of series of which none is here
 
 
 @dataclass(frozen=True, slots=True)
-class HeldStudy:
-    """A study that is held from now on, by its alias, and why."""
+class DoubtfulStudy:
+    """A held study; `doubles` are the instances of it that came in several contents, each in the order of arrival."""
 
-    alias: str
-    reason: str
+    study: StudyUID
+    changes: int
+    doubles: tuple[tuple[Place, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """What has been in one state for long: a study by its alias, or a job by its id."""
+
+    name: str
+    state: str
+    since_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +94,30 @@ class StudyRow:
     instances: int
     series: int
     last_seen_s: float
+    since_s: float  # since when it is in its state
+    whole_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRow:
+    """A series of which instances are held, with its study's alias, state and reason, and who sent it."""
+
+    study: StudyUID
+    study_alias: str
+    state: StudyState
+    reason: str
+    series: SeriesUID
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
+class StackRow:
+    """A stack as an operator sees it; of a series that was not looked at, number 0 and no decision."""
+
+    series_alias: str
+    number: int
+    decision: RoleDecision | None
+    whole_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,131 +132,33 @@ class JobRow:
 
 
 _counts = sa.not_(instance.c.contradicts)  # only the first of several contents is ever measured
-_PAGE = 1000
-# A batch whose commit failed for all we know is entered again.
-_INSERT_INSTANCE = sqlite.insert(instance).on_conflict_do_nothing()
-_VERSIONS = (
-    sa.select(instance.c.segment, instance.c.generation, instance.c.place, instance.c.contradicts)
-    .where(instance.c.sop_instance == sa.bindparam("sop_instance"))
-    .order_by(instance.c.id)
+# What was pulled as a prior is of an older study, and is not measured (`retrievals`).
+_IS_PRIOR = sa.exists().where(retrieval.c.study == study.c.uid, retrieval.c.reason == RetrievalReason.PRIOR)
+_GATHERING = (
+    sa.select(study)
+    .where(study.c.state == StudyState.GATHERING, sa.not_(_IS_PRIOR))
+    .order_by(study.c.first_seen_s, study.c.uid)
 )
-_insert_series = sqlite.insert(series)
-_UPSERT_SERIES = _insert_series.on_conflict_do_update(
-    index_elements=["uid", "study"],
-    set_={"last_seen_s": _insert_series.excluded.last_seen_s, "whole_by": None, "role": None},
-)
-_insert_segment = sqlite.insert(segment)
-_UPSERT_SEGMENT = _insert_segment.on_conflict_do_update(
-    index_elements=["number"],
-    set_={name: _insert_segment.excluded[name] for name in ("generation", "written", "sequence")},
-)
-
-
-@dataclass(frozen=True, slots=True)
-class HeldInstance:
-    """An instance in the spool, and the alias of its study."""
-
-    sop_instance: str
-    study_alias: str
-    place: Place
-    contradicts: bool
+_COUNTED = (
+    sa.select(
+        series.c.study, series.c.uid.label("series"), series.c.last_seen_s, instance.c.calling_ae,
+        sa.func.count(instance.c.id).label("instances"),
+    )
+    .join(study, study.c.uid == series.c.study)
+    .join(instance, sa.and_(_counts, instance.c.series == series.c.uid, instance.c.study == series.c.study))
+    .where(study.c.state == StudyState.GATHERING)
+    .group_by(series.c.study, series.c.uid, series.c.last_seen_s, instance.c.calling_ae)
+    .order_by(series.c.study, series.c.uid)
+)  # fmt: skip
 
 
 class Ledger:
-    """Rows about studies, jobs, results and deliveries in one database.
+    """Rows about studies, jobs, results and deliveries; `engine` is what the queue shares."""
 
-    Raises
-    ------
-    LedgerError
-        If the tables in the database are of another version.
-    """
+    def __init__(self, database: Database) -> None:
+        self.database, self.engine = database, engine_of(database)
 
-    def __init__(self, database: sa.Engine) -> None:
-        self.database = database
-        # The receiver asks on every instance, in a thread for each association: no layer above the driver (4 us instead
-        # of 18), and a connection for each thread (a lock around one doubled the CPU time of four associations).
-        self._versions = str(_VERSIONS.compile(database))
-        self._lookups = sa.create_engine(database.url, poolclass=sa.NullPool, hide_parameters=True)
-        self._here = threading.local()
-        with database.begin() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # DDL takes no lock by itself, and two processes may start
-            schema.metadata.create_all(connection)
-            held = connection.execute(sa.select(ledger_version.c.version)).scalar_one_or_none()
-            if held is None:
-                connection.execute(ledger_version.insert().values(version=schema.SCHEMA_VERSION))
-            elif held != schema.SCHEMA_VERSION:
-                raise LedgerError(
-                    f"the ledger has tables of version {held}, this release needs {schema.SCHEMA_VERSION}: "
-                    "use the release that wrote it, or another data folder"
-                )
-
-    # ---------------------------------------------------------------- association
-
-    def versions(self, sop_instance: str) -> list[Version]:
-        """Return what is held under a SOP Instance UID, in the order of its arrival."""
-        cursor = getattr(self._here, "cursor", None)
-        if cursor is None:
-            self._here.connection = self._lookups.raw_connection()
-            self._here.cursor = cursor = self._here.connection.cursor()
-        cursor.execute(self._versions, (sop_instance,))
-        return [Version(Place(*place), bool(contradicts)) for *place, contradicts in cursor.fetchall()]
-
-    def ends(self) -> dict[int, SegmentEnd]:
-        """Return by number how far the rows follow each segment."""
-        with self.database.connect() as connection:
-            rows = connection.execute(sa.select(segment)).all()
-        return {row.number: SegmentEnd(row.number, row.generation, row.written, row.sequence) for row in rows}
-
-    def enter(
-        self, received: Sequence[ReceivedInstance], *, repeated: Iterable[tuple[str, str]] = (), now: float
-    ) -> list[HeldStudy]:
-        """Enter instances in one transaction, and return the studies that are held from now on.
-
-        An instance reopens its study, unless that is held. A study is held when an instance contradicts one of the
-        same SOP Instance UID, or when its instances are of two patients. What is entered already is left as it is.
-
-        Parameters
-        ----------
-        received : sequence of ReceivedInstance
-            In the order in which they were recorded.
-        repeated : iterable of (study, series)
-            Of instances that came again: such a series is not quiet, for somebody still sends it.
-        now : float
-            Seconds since 1970.
-        """
-        with self.database.begin() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # a study may be closed or released while we look at it
-            for study_uid, series_uid in set(repeated):
-                connection.execute(
-                    series.update()
-                    .where(series.c.uid == series_uid, series.c.study == study_uid)
-                    .values(last_seen_s=now)
-                )
-                connection.execute(study.update().where(study.c.uid == study_uid).values(last_seen_s=now))
-            held = _enter_studies(connection, received, now)
-            if received:
-                members = {(one.origin.series, one.origin.study) for one in received}
-                connection.execute(
-                    _UPSERT_SERIES,
-                    [{"uid": uid, "study": study_uid, "last_seen_s": now} for uid, study_uid in members],
-                )
-                connection.execute(_INSERT_INSTANCE, [_instance_values(one) for one in received])
-                for one in received:
-                    if one.contradicts:
-                        held += _hold_others(connection, one, now)
-            last = {one.following.segment: one.following for one in received}
-            if last:
-                connection.execute(
-                    _UPSERT_SEGMENT,
-                    [
-                        {
-                            "number": one.segment, "generation": one.generation, "written": one.end,
-                            "sequence": one.sequence,
-                        }
-                        for one in last.values()
-                    ],
-                )  # fmt: skip
-        return held
+    # ---------------------------------------------------------------- operator
 
     def release(self, study_alias: str, *, latest: bool, now: float) -> int | None:
         """Let a held study gather again, with the first or the latest patient, and content of each instance.
@@ -207,11 +167,18 @@ class Ledger:
         count no more; another study that is held for the same instances stays held. Returns how many instances were
         left out; None if no such study is held.
         """
-        with self.database.begin() as connection:
+        with self.engine.begin() as connection:
             uid = connection.execute(
                 study.update()
                 .where(study.c.alias == study_alias, study.c.state == StudyState.HELD)
-                .values(state=StudyState.GATHERING, reason="", changes=study.c.changes + 1, last_seen_s=now)
+                .values(
+                    state=StudyState.GATHERING,
+                    reason="",
+                    changes=study.c.changes + 1,
+                    last_seen_s=now,
+                    since_s=now,
+                    forced_by=None,
+                )
                 .returning(study.c.uid)
             ).scalar_one_or_none()
             if uid is None:
@@ -232,70 +199,118 @@ class Ledger:
                 .where(of_study)
                 .values(contradicts=sa.or_(instance.c.id.not_in(chosen), other_patient))
             )
-            connection.execute(
-                series.update().where(series.c.study == uid).values(last_seen_s=now, whole_by=None, role=None)
-            )
+            connection.execute(series.update().where(series.c.study == uid).values(last_seen_s=now, whole_by=None))
             left_out = sa.select(sa.func.count()).select_from(instance).where(of_study, instance.c.contradicts)
             return connection.execute(left_out).scalar_one()
 
-    def expire(self, *, before_s: float) -> int:
-        """Drop the instances of studies that were last seen before that moment and are done with; return how many.
-
-        Done with: not gathering, not held, no job without an outcome, nothing owed to a destination. Their rows stay,
-        without the instances.
-        """
-        open_jobs = sa.exists().where(job.c.study == study.c.uid, job.c.settled_s.is_(None))
-        owing = (
-            sa.exists()
-            .where(job.c.study == study.c.uid, result.c.job == job.c.id)
-            .where(delivery.c.sop_instance == result.c.sop_instance, delivery.c.state == DeliveryState.OWED)
-        )
-        done_with = sa.and_(
-            study.c.state.in_([StudyState.MEASURABLE, StudyState.NOT_ELIGIBLE]),
-            study.c.last_seen_s < before_s, sa.not_(open_jobs), sa.not_(owing),
-        )  # fmt: skip
-        with self.database.begin() as connection:
-            gone = connection.execute(
-                study.update().where(done_with).values(state=StudyState.EXPIRED).returning(study.c.uid)
-            ).scalars().all()  # fmt: skip
-            expired = sa.select(study.c.uid).where(study.c.state == StudyState.EXPIRED)
-            for table in (instance, series):
-                connection.execute(table.delete().where(table.c.study.in_(expired)))
-        return len(gone)
-
-    def needed_segments(self) -> set[int]:
-        """Return the segments of the spool that a row refers to."""
-        with self.database.connect() as connection:
-            return set(connection.execute(sa.select(instance.c.segment).distinct()).scalars())
-
-    def excuse_outage(self, *, now: float) -> None:
-        """Restart the quiet time of what gathers: while we were away nobody could send, which is not quiet."""
-        with self.database.begin() as connection:
-            gathering = sa.select(study.c.uid).where(study.c.state == StudyState.GATHERING)
-            connection.execute(series.update().where(series.c.study.in_(gathering)).values(last_seen_s=now))
+    def force(self, study_name: str, who: str) -> bool:
+        """Have a study, by its alias or UID, closed at the next look with what is there; False if none gathers."""
+        with self.engine.begin() as connection:
+            return bool(
+                connection.execute(
+                    study.update()
+                    .where(
+                        sa.or_(study.c.alias == study_name, study.c.uid == study_name),
+                        study.c.state == StudyState.GATHERING,
+                    )
+                    .values(forced_by=who)
+                ).rowcount
+            )
 
     # ---------------------------------------------------------------- completion
 
     def gathering(self) -> list[GatheringStudy]:
-        """Return the studies that gather, with their series."""
-        counted = (
-            sa.select(
-                study.c.uid, study.c.changes, series.c.uid.label("series"), series.c.last_seen_s,
-                sa.func.count(instance.c.id).label("instances"),
+        """Return the studies that gather, with their series and all that others say of them."""
+        with self.engine.connect() as connection:
+            studies = connection.execute(_GATHERING).all()
+            if not studies:
+                return []
+            counted = _by_study(connection.execute(_COUNTED))
+            expected = _by_study(connection.execute(_of_gathering(expectation)))
+            steps = _by_study(connection.execute(_of_gathering(procedure_step)))
+        return [
+            _gathering(row, counted[row.uid], expected.get(row.uid, []), steps.get(row.uid, []))
+            for row in studies
+            if row.uid in counted
+        ]
+
+    def note_waiting(self, gathered: GatheringStudy, reason: str) -> None:
+        """Note what a study waits for, for people to see; nothing if it has grown meanwhile."""
+        with self.engine.begin() as connection:
+            connection.execute(study.update().where(_is_as_seen(gathered)).values(reason=reason))
+
+    def expect(self, study_uid: str, series_uid: str, source: str, instances: int, *, now: float) -> None:
+        """Note how many instances a series has, or with an empty `series_uid` a study, by the word of `source`."""
+        Expectations(self.database).expect(study_uid, series_uid, source, instances, now=now)
+
+    def restart_quiet(self, *, now: float) -> None:
+        """Restart the quiet time of what gathers: by a clock that was set nobody can tell how long it was."""
+        Arrivals(self.database).excuse_outage(now=now)
+
+    def doubtful(self, *, quiet_since_s: float) -> list[DoubtfulStudy]:
+        """Return the held studies whose instances are all of one patient and series, and that have come to rest."""
+        other_patient = sa.or_(instance.c.patient_id != study.c.patient_id, instance.c.issuer != study.c.issuer)
+        elsewhere = instance.alias()
+        in_other_study = sa.exists().where(
+            elsewhere.c.sop_instance == instance.c.sop_instance,
+            sa.or_(elsewhere.c.study != instance.c.study, elsewhere.c.series != instance.c.series),
+        )
+        in_doubt = sa.exists().where(instance.c.study == study.c.uid, sa.or_(other_patient, in_other_study))
+        held = sa.select(study.c.uid, study.c.changes).where(
+            study.c.state == StudyState.HELD, study.c.last_seen_s <= quiet_since_s, sa.not_(in_doubt)
+        )
+        with self.engine.connect() as connection:
+            return [
+                DoubtfulStudy(StudyUID(row.uid), row.changes, _doubles(connection, row.uid))
+                for row in connection.execute(held).all()
+            ]
+
+    def go_on(self, doubtful: DoubtfulStudy, *, now: float) -> bool:
+        """Let a held study gather again with the first content of each instance; False if it has grown since."""
+        with self.engine.begin() as connection:
+            return bool(
+                connection.execute(
+                    study.update()
+                    .where(
+                        study.c.uid == doubtful.study,
+                        study.c.state == StudyState.HELD,
+                        study.c.changes == doubtful.changes,
+                    )
+                    .values(state=StudyState.GATHERING, reason="", changes=study.c.changes + 1, since_s=now)
+                ).rowcount
             )
-            .join(series, series.c.study == study.c.uid)
-            .join(instance, sa.and_(_counts, instance.c.series == series.c.uid, instance.c.study == study.c.uid))
-            .where(study.c.state == StudyState.GATHERING)
-            .group_by(study.c.uid, study.c.changes, series.c.uid, series.c.last_seen_s)
-            .order_by(study.c.first_seen_s, study.c.uid, series.c.uid)
+
+    def overdue(self, *, before_s: float) -> list[Overdue]:
+        """Return the studies that have gathered or been held since before that moment, and jobs that have not ended."""
+        waiting = sa.select(study.c.alias, study.c.state, study.c.since_s).where(
+            study.c.state.in_([StudyState.GATHERING, StudyState.HELD]), study.c.since_s < before_s
+        )
+        unsettled = sa.select(job.c.id, sa.literal("not settled"), job.c.created_s).where(
+            job.c.settled_s.is_(None), job.c.created_s < before_s
+        )
+        with self.engine.connect() as connection:
+            return [Overdue(*row) for row in connection.execute(waiting.union_all(unsettled))]
+
+    def series_held(self, study_name: str | None = None, *, since_s: float = 0.0) -> list[SeriesRow]:
+        """Return the series of which instances are held: of one study by its alias or UID, or of those seen since."""
+        wanted = (
+            sa.select(
+                study.c.uid, study.c.alias, study.c.state, study.c.reason, instance.c.series,
+                sa.func.min(instance.c.calling_ae).label("sender"),
+            )
+            .join(instance, sa.and_(_counts, instance.c.study == study.c.uid))
+            .where(study.c.last_seen_s >= since_s)
+            .group_by(study.c.uid, instance.c.series)
+            .order_by(study.c.first_seen_s, study.c.uid, instance.c.series)
         )  # fmt: skip
-        with self.database.connect() as connection:
-            rows = connection.execute(counted).all()
-        studies: dict[StudyUID, tuple[int, list[SeriesProgress]]] = {}
-        for row in rows:
-            progress = SeriesProgress(SeriesUID(row.series), StudyUID(row.uid), row.instances, row.last_seen_s)
-            studies.setdefault(StudyUID(row.uid), (row.changes, []))[1].append(progress)
-        return [GatheringStudy(uid, changes, tuple(members)) for uid, (changes, members) in studies.items()]
+        if study_name is not None:
+            wanted = wanted.where(sa.or_(study.c.alias == study_name, study.c.uid == study_name))
+        with self.engine.connect() as connection:
+            rows = connection.execute(wanted).all()
+        return [
+            SeriesRow(StudyUID(uid), name, StudyState(state), reason, SeriesUID(series_uid), sender)
+            for uid, name, state, reason, series_uid, sender in rows
+        ]
 
     def places(self, study_uid: StudyUID, series_uid: SeriesUID) -> list[Place]:
         """Return where a series' instances are, in the order of their SOP Instance UIDs."""
@@ -304,7 +319,7 @@ class Ledger:
             .where(_counts, instance.c.study == study_uid, instance.c.series == series_uid)
             .order_by(instance.c.sop_instance)
         )
-        with self.database.connect() as connection:
+        with self.engine.connect() as connection:
             return [Place(*row) for row in connection.execute(wanted)]
 
     def close(
@@ -312,8 +327,9 @@ class Ledger:
         gathered: GatheringStudy,
         *,
         whole_by: Mapping[SeriesUID, str],
-        roles: Mapping[SeriesUID, RoleDecision],
-        selection: Mapping[Role, SeriesUID] | None,
+        study_whole_by: str = "",
+        roles: Mapping[StackKey, RoleDecision],
+        selection: Mapping[Role, StackKey] | None,
         reason: str,
         enqueue: Enqueue,
         now: float,
@@ -324,36 +340,68 @@ class Ledger:
         the study has grown since it was looked at.
         """
         state = StudyState.NOT_ELIGIBLE if selection is None else StudyState.MEASURABLE
-        with self.database.begin() as connection:
+        with self.engine.begin() as connection:
             generation = connection.execute(
                 study.update()
-                .where(
-                    study.c.uid == gathered.study,
-                    study.c.state == StudyState.GATHERING,
-                    study.c.changes == gathered.changes,
+                .where(_is_as_seen(gathered))
+                .values(
+                    state=state,
+                    reason=reason,
+                    generation=study.c.generation + (0 if selection is None else 1),
+                    since_s=now,
+                    whole_by=study_whole_by,
+                    forced_by=None,
                 )
-                .values(state=state, reason=reason, generation=study.c.generation + (0 if selection is None else 1))
                 .returning(study.c.generation)
             ).scalar_one_or_none()
             if generation is None:
                 return False
-            for uid, decision in roles.items():
+            for uid, evidence in whole_by.items():
                 connection.execute(
                     series.update()
                     .where(series.c.uid == uid, series.c.study == gathered.study)
-                    .values(whole_by=whole_by[uid], role=decision.role, role_evidence=decision.evidence)
+                    .values(whole_by=evidence)
                 )
+            connection.execute(stack.delete().where(stack.c.study == gathered.study))
+            for key, decision in roles.items():
+                connection.execute(stack.insert().values(_stack_values(gathered.study, key, decision)))
             if selection is None:
                 return True
             made = Job(f"{alias(gathered.study)}-{generation}", gathered.study, generation)
             connection.execute(
                 job.insert().values(
                     id=made.id, study=made.study, generation=generation, created_s=now,
-                    selection={role.value: _members(connection, made.study, uid) for role, uid in selection.items()},
+                    selection={
+                        role.value: _members(connection, made.study, key.series) for role, key in selection.items()
+                    },
+                    stacks={role.value: key.number for role, key in selection.items()},
                 )
             )  # fmt: skip
             enqueue(connection, made)
         return True
+
+    def superseded(self, job_id: str) -> str:
+        """Return why a job is not to be done any more, `SUPERSEDED` first; "" if it is.
+
+        Its study has grown since, or is in doubt: what it would report is known to be outdated, and what comes of the
+        study as it is now will be reported instead.
+        """
+        wanted = (
+            sa.select(study.c.alias, study.c.state, study.c.generation, job.c.generation.label("own"))
+            .join(study, study.c.uid == job.c.study)
+            .where(job.c.id == job_id)
+        )
+        with self.engine.connect() as connection:
+            row = connection.execute(wanted).one()
+        match StudyState(row.state):
+            case StudyState.GATHERING:
+                return f"{SUPERSEDED}: the study gathers again"
+            case StudyState.HELD:
+                return f"{SUPERSEDED}: the study is held"
+            case StudyState.NOT_ELIGIBLE:
+                return f"{SUPERSEDED}: the study has grown, and is not eligible"
+            case StudyState.MEASURABLE | StudyState.EXPIRED:
+                return f"{SUPERSEDED} by {row.alias}-{row.generation}" if row.generation != row.own else ""
 
     # ---------------------------------------------------------------- jobs
 
@@ -362,7 +410,7 @@ class Ledger:
 
         They are those that were there when the study was closed: what came later is of the next generation.
         """
-        with self.database.connect() as connection:
+        with self.engine.connect() as connection:
             selection = connection.execute(sa.select(job.c.selection).where(job.c.id == job_id)).scalar_one()
             return {
                 Role(role): [
@@ -374,9 +422,15 @@ class Ledger:
                 for role, members in selection.items()
             }
 
+    def stacks(self, job_id: str) -> dict[Role, int]:
+        """Return, for each role of a job, which stack of its series is measured."""
+        with self.engine.connect() as connection:
+            numbers = connection.execute(sa.select(job.c.stacks).where(job.c.id == job_id)).scalar_one()
+        return {Role(role): number for role, number in numbers.items()}
+
     def note_inputs(self, job_id: str, digest: str) -> str | None:
         """Note what a job measures, and return the older job that has results of just that, if there is one."""
-        with self.database.begin() as connection:
+        with self.engine.begin() as connection:
             created_s = connection.execute(
                 job.update().where(job.c.id == job_id).values(input_digest=digest).returning(job.c.created_s)
             ).scalar_one()
@@ -399,7 +453,7 @@ class Ledger:
         now: float,
     ) -> None:
         """Close a job and owe its results to the destinations: one transaction. Repeating it changes nothing."""
-        with self.database.begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(job.update().where(job.c.id == job_id).values(outcome=outcome, settled_s=now))
             for one in results:
                 connection.execute(
@@ -428,12 +482,12 @@ class Ledger:
 
     def reopen(self, job_id: str) -> None:
         """Forget how a job ended: it is tried again."""
-        with self.database.begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(job.update().where(job.c.id == job_id).values(outcome=None, settled_s=None))
 
     def fail(self, job_id: str, reason: str, *, now: float) -> None:
         """Write down why a job came to nothing."""
-        with self.database.begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(job.update().where(job.c.id == job_id).values(outcome=reason, settled_s=now))
 
     # ---------------------------------------------------------------- delivery
@@ -448,7 +502,7 @@ class Ledger:
             )
             .order_by(result.c.role)  # "seg..." before "sr": every reference resolves on arrival
         )
-        with self.database.connect() as connection:
+        with self.engine.connect() as connection:
             rows = connection.execute(wanted).all()
         return [ResultRecord(InstanceUID(row.sop_instance), row.sop_class, row.job, row.role, row.path) for row in rows]
 
@@ -456,7 +510,7 @@ class Ledger:
         self, sop_instance: str, destination: str, state: DeliveryState, status: str, *, attempt: int, now: float
     ) -> None:
         """Write down what became of one object in one attempt."""
-        with self.database.begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(
                 delivery.update()
                 .where(delivery.c.sop_instance == sop_instance, delivery.c.destination == destination)
@@ -467,7 +521,7 @@ class Ledger:
         """Owe again what was abandoned of a job's results, and return how many objects that are: one transaction."""
         results = sa.select(result.c.sop_instance).where(result.c.job == job_id)
         abandoned = sa.and_(delivery.c.sop_instance.in_(results), delivery.c.state == DeliveryState.ABANDONED)
-        with self.database.begin() as connection:
+        with self.engine.begin() as connection:
             owed = connection.execute(
                 delivery.update()
                 .where(abandoned)
@@ -485,11 +539,12 @@ class Ledger:
 
     # ---------------------------------------------------------------- what people look at
 
-    def study_rows(self, limit: int = 100) -> list[StudyRow]:
-        """Return the studies seen last, newest first."""
+    def study_rows(self, limit: int = 100, *, name: str | None = None) -> list[StudyRow]:
+        """Return the studies seen last, newest first; the one of an alias or UID alone if `name` is given."""
         wanted = (
             sa.select(
                 study.c.alias, study.c.state, study.c.reason, study.c.generation, study.c.last_seen_s,
+                study.c.since_s, study.c.whole_by,
                 sa.func.count(instance.c.sop_instance).label("instances"),
                 sa.func.count(sa.distinct(instance.c.series)).label("series"),
             )
@@ -498,7 +553,9 @@ class Ledger:
             .order_by(study.c.last_seen_s.desc())
             .limit(limit)
         )  # fmt: skip
-        with self.database.connect() as connection:
+        if name is not None:
+            wanted = wanted.where(sa.or_(study.c.alias == name, study.c.uid == name))
+        with self.engine.connect() as connection:
             rows = connection.execute(wanted).all()
         return [
             StudyRow(
@@ -509,44 +566,11 @@ class Ledger:
                 row.instances,
                 row.series,
                 row.last_seen_s,
+                row.since_s,
+                row.whole_by or "",
             )
             for row in rows
         ]
-
-    def held(self, study_name: str | None = None) -> Iterator[HeldInstance]:
-        """Yield every instance that is held, in the order of arrival; of one study, by its alias or UID, if given.
-
-        What comes or goes meanwhile may be among them or not. No transaction is left open between two of them.
-        """
-        wanted = sa.select(instance, study.c.alias).join(study, study.c.uid == instance.c.study).order_by(instance.c.id)
-        if study_name is not None:
-            wanted = wanted.where(sa.or_(study.c.uid == study_name, study.c.alias == study_name))
-        last = 0
-        while True:
-            with self.database.connect() as connection:
-                rows = connection.execute(wanted.where(instance.c.id > last).limit(_PAGE)).all()
-            for row in rows:
-                place = Place(row.segment, row.generation, row.place)
-                yield HeldInstance(row.sop_instance, row.alias, place, row.contradicts)
-            if len(rows) < _PAGE:
-                return
-            last = rows[-1].id
-
-    def still_held(self, place: Place) -> bool:
-        """Return whether a row refers to a place: an instance may have been dropped since it was asked for."""
-        wanted = sa.select(sa.true()).where(
-            instance.c.segment == place.segment,
-            instance.c.generation == place.generation,
-            instance.c.place == place.offset,
-        )
-        with self.database.connect() as connection:
-            return connection.execute(wanted).first() is not None
-
-    def instances_by_segment(self) -> dict[int, int]:
-        """Return how many rows refer to each segment."""
-        wanted = sa.select(instance.c.segment, sa.func.count()).group_by(instance.c.segment)
-        with self.database.connect() as connection:
-            return {row[0]: row[1] for row in connection.execute(wanted)}
 
     def job_rows(self, limit: int = 100, *, ids: Sequence[str] | None = None) -> list[JobRow]:
         """Return the jobs made last, newest first; of `ids` alone if given."""
@@ -558,25 +582,24 @@ class Ledger:
         )
         if ids is not None:
             wanted = wanted.where(job.c.id.in_(ids))
-        with self.database.connect() as connection:
+        with self.engine.connect() as connection:
             return [
                 JobRow(row.id, row.alias, row.outcome, row.created_s, row.settled_s)
                 for row in connection.execute(wanted)
             ]
 
-    def series_rows(self, study_alias: str) -> list[tuple[str, str, str, str]]:
-        """Return alias, role, role evidence and what closed it, for each series of a study."""
+    def stack_rows(self, study_name: str) -> list[StackRow]:
+        """Return the stacks of a study, by its alias or UID, as its last closing found them, series by series."""
         wanted = (
-            sa.select(series.c.uid, series.c.role, series.c.role_evidence, series.c.whole_by)
+            sa.select(series.c.uid, series.c.whole_by, stack)
             .join(study, study.c.uid == series.c.study)
-            .where(study.c.alias == study_alias)
-            .order_by(series.c.uid)
+            .outerjoin(stack, sa.and_(stack.c.series == series.c.uid, stack.c.study == series.c.study))
+            .where(sa.or_(study.c.alias == study_name, study.c.uid == study_name))
+            .order_by(series.c.uid, stack.c.number)
         )
-        with self.database.connect() as connection:
-            return [
-                (alias(row.uid), row.role or "", row.role_evidence or "", row.whole_by or "")
-                for row in connection.execute(wanted)
-            ]
+        with self.engine.connect() as connection:
+            rows = connection.execute(wanted).all()
+        return [StackRow(alias(row.uid), row.number or 0, _decision(row), row.whole_by or "") for row in rows]
 
     def delivery_rows(self, job_id: str) -> list[DeliveryRecord]:
         """Return the deliveries of one job."""
@@ -586,7 +609,7 @@ class Ledger:
             .where(result.c.job == job_id)
             .order_by(delivery.c.destination, result.c.role)
         )
-        with self.database.connect() as connection:
+        with self.engine.connect() as connection:
             return [
                 DeliveryRecord(
                     InstanceUID(row.sop_instance),
@@ -602,7 +625,7 @@ class Ledger:
     def held_studies(self) -> list[str]:
         """Return the aliases of the studies that wait for `release`."""
         wanted = sa.select(study.c.alias).where(study.c.state == StudyState.HELD).order_by(study.c.first_seen_s)
-        with self.database.connect() as connection:
+        with self.engine.connect() as connection:
             return list(connection.execute(wanted).scalars())
 
     def jobs_with_abandoned(self) -> list[str]:
@@ -614,12 +637,12 @@ class Ledger:
             .distinct()
             .order_by(result.c.job)
         )
-        with self.database.connect() as connection:
+        with self.engine.connect() as connection:
             return list(connection.execute(wanted).scalars())
 
     def counts(self) -> dict[str, int]:
         """Return how many instances there are, and how many studies and deliveries in each state."""
-        with self.database.connect() as connection:
+        with self.engine.connect() as connection:
             found = {"instances": connection.execute(sa.select(sa.func.count()).select_from(instance)).scalar_one()}
             for name, table in (("studies", study), ("deliveries", delivery)):
                 for state, number in connection.execute(
@@ -629,78 +652,101 @@ class Ledger:
         return found
 
 
-def _enter_studies(connection: sa.Connection, received: Sequence[ReceivedInstance], now: float) -> list[HeldStudy]:
-    """Enter or reopen the studies of instances, and return those that are held by them."""
-    by_study: dict[str, list[ReceivedInstance]] = {}
-    for one in received:
-        by_study.setdefault(one.origin.study, []).append(one)
-    held = []
-    for uid, members in by_study.items():
-        first = members[0].origin
-        before = connection.execute(
-            sa.select(study.c.state, study.c.patient_id, study.c.issuer).where(study.c.uid == uid)
-        ).one_or_none()
-        patient = (before.patient_id, before.issuer) if before else (first.patient_id, first.issuer)
-        was_held = before is not None and before.state == StudyState.HELD
-        reason = _contradiction(members, patient)
-        if before is None:
-            connection.execute(
-                study.insert().values(
-                    uid=uid, alias=alias(uid), state=StudyState.HELD if reason else StudyState.GATHERING,
-                    reason=reason, generation=0, changes=len(members), patient_id=patient[0], issuer=patient[1],
-                    first_seen_s=now, last_seen_s=now,
-                )
-            )  # fmt: skip
-        else:
-            change = {"changes": study.c.changes + len(members), "last_seen_s": now}
-            if reason and not was_held:
-                change |= {"state": StudyState.HELD, "reason": reason}
-            elif not was_held:
-                change |= {"state": StudyState.GATHERING, "reason": ""}
-            connection.execute(study.update().where(study.c.uid == uid).values(change))
-        if reason and not was_held:
-            held.append(HeldStudy(alias(uid), reason))
-    return held
+def _is_as_seen(gathered: GatheringStudy) -> sa.ColumnElement[bool]:
+    """Hold for the study if nothing has arrived since it was looked at."""
+    return sa.and_(
+        study.c.uid == gathered.study, study.c.state == StudyState.GATHERING, study.c.changes == gathered.changes
+    )
 
 
-def _contradiction(members: Sequence[ReceivedInstance], patient: tuple[str, str]) -> str:
-    if any(one.contradicts for one in members):
-        return "two contents under one SOP Instance UID"
-    if any((one.origin.patient_id, one.origin.issuer) != patient for one in members):
-        return "two patients under one Study Instance UID"
-    return ""
+def _doubles(connection: sa.Connection, study_uid: str) -> tuple[tuple[Place, ...], ...]:
+    """Return where the contents are of each instance of a study that came in several."""
+    of_study = instance.c.study == study_uid
+    several = (
+        sa.select(instance.c.sop_instance).where(of_study).group_by(instance.c.sop_instance).having(sa.func.count() > 1)
+    )
+    rows = connection.execute(
+        sa.select(instance)
+        .where(of_study, instance.c.sop_instance.in_(several))
+        .order_by(instance.c.sop_instance, instance.c.id)
+    )
+    found: dict[str, list[Place]] = {}
+    for row in rows:
+        found.setdefault(row.sop_instance, []).append(Place(row.segment, row.generation, row.place))
+    return tuple(tuple(ones) for ones in found.values())
 
 
-def _hold_others(connection: sa.Connection, one: ReceivedInstance, now: float) -> list[HeldStudy]:
-    """Hold the other studies that have an instance of this SOP Instance UID: they are in doubt as well."""
-    others = sa.select(instance.c.study).where(instance.c.sop_instance == one.origin.sop_instance)
-    reason = "an instance of it came again in another study"
-    found = connection.execute(
-        study.update()
-        .where(study.c.uid.in_(others), study.c.uid != one.origin.study, study.c.state != StudyState.HELD)
-        .values(state=StudyState.HELD, reason=reason, last_seen_s=now)
-        .returning(study.c.alias)
-    ).scalars()
-    return [HeldStudy(name, reason) for name in found]
+def _of_gathering(table: sa.Table) -> sa.Select[Any]:
+    return sa.select(table).join(study, study.c.uid == table.c.study).where(study.c.state == StudyState.GATHERING)
 
 
-def _instance_values(one: ReceivedInstance) -> dict[str, object]:
-    origin = one.origin
+def _by_study(rows: Iterable[sa.Row[Any]]) -> dict[str, list[sa.Row[Any]]]:
+    found: dict[str, list[sa.Row[Any]]] = {}
+    for row in rows:
+        found.setdefault(row.study, []).append(row)
+    return found
+
+
+def _gathering(
+    row: sa.Row[Any],
+    counted: Sequence[sa.Row[Any]],
+    expected: Sequence[sa.Row[Any]],
+    steps: Sequence[sa.Row[Any]],
+) -> GatheringStudy:
+    """Return a study of its row and what belongs to it."""
+    told: dict[str, list[Expectation]] = {}
+    for one in expected:
+        told.setdefault(one.series, []).append(Expectation(one.source, one.instances, one.noted_s))
+    of_series: dict[str, list[sa.Row[Any]]] = {}
+    for one in counted:
+        of_series.setdefault(one.series, []).append(one)
+    return GatheringStudy(
+        StudyUID(row.uid),
+        row.changes,
+        tuple(
+            SeriesProgress(
+                SeriesUID(uid), StudyUID(row.uid), sum(one.instances for one in ones), ones[0].last_seen_s,
+                frozenset(one.calling_ae for one in ones), tuple(told.get(uid, ())),
+            )
+            for uid, ones in of_series.items()
+        ),
+        since_s=row.since_s,
+        reason=row.reason,
+        forced_by=row.forced_by or "",
+        steps=tuple(StepState(one.state) for one in steps),
+        expected=tuple(told.get("", ())),
+        absent=tuple(one for uid, ones in told.items() if uid and uid not in of_series for one in ones),
+    )  # fmt: skip
+
+
+def _stack_values(study_uid: StudyUID, key: StackKey, decision: RoleDecision) -> dict[str, Any]:
     return {
-        "sop_instance": origin.sop_instance,
-        "sop_class": origin.sop_class,
-        "study": origin.study,
-        "series": origin.series,
-        "patient_id": origin.patient_id,
-        "issuer": origin.issuer,
-        "transfer_syntax": origin.transfer_syntax,
-        "segment": one.place.segment,
-        "generation": one.place.generation,
-        "place": one.place.offset,
-        "contradicts": one.contradicts,
-        "calling_ae": origin.calling_ae,
-        "received_s": one.received_s,
+        "study": study_uid,
+        "series": key.series,
+        "number": key.number,
+        "role": decision.role,
+        "contrast": decision.contrast,
+        "fat_suppressed": decision.fat_suppressed,
+        "confidence": decision.confidence,
+        "rule": decision.rule,
+        "rule_table": decision.table,
+        "evidence": decision.evidence,
     }
+
+
+def _decision(row: sa.Row[Any]) -> RoleDecision | None:
+    """Return the decision of a row of `stack`, if it is one."""
+    if row.role is None:
+        return None
+    return RoleDecision(
+        SeriesRole(row.role),
+        row.evidence,
+        rule=row.rule,
+        table=row.rule_table,
+        confidence=Confidence(row.confidence),
+        contrast=None if row.contrast is None else Contrast(row.contrast),
+        fat_suppressed=row.fat_suppressed,
+    )
 
 
 def _members(connection: sa.Connection, study_uid: StudyUID, series_uid: SeriesUID) -> list[int]:

@@ -1,12 +1,27 @@
-"""The tables. States are CHECKs, so that no code can write one that does not exist."""
+"""The tables. States are CHECKs, so that no code can write one that does not exist.
+
+`python -m node.ledger.schema` writes them into schema.sql, by which `database.open_database` makes them without
+SQLAlchemy. A release that changes them has another `database.SCHEMA_VERSION`.
+"""
 
 from enum import StrEnum
+from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
-from node.records import CommitmentState, DeliveryState, Role, StudyState
-
-SCHEMA_VERSION = 2
+from node.dicom.performed import StepState
+from node.records import (
+    CommitmentState,
+    Confidence,
+    Contrast,
+    DeliveryState,
+    RetrievalReason,
+    RetrievalState,
+    SeriesRole,
+    StudyState,
+)
 
 metadata = sa.MetaData()
 
@@ -35,8 +50,12 @@ study = sa.Table(
     sa.Column("issuer", sa.Text, nullable=False),
     sa.Column("first_seen_s", sa.Float, nullable=False),
     sa.Column("last_seen_s", sa.Float, nullable=False),
+    sa.Column("since_s", sa.Float, nullable=False),
+    sa.Column("whole_by", sa.Text),
+    sa.Column("forced_by", sa.Text),
     _one_of("state", StudyState),
-    comment="A study; `generation` counts how often it was found measurable, `changes` how often it grew.",
+    comment="A study; `generation` counts how often it was found measurable, `changes` how often it grew; `since_s` is "
+    "when it came into its state, `whole_by` what evidence closed it, `forced_by` who wants it closed now.",
 )
 series = sa.Table(
     "series",
@@ -45,10 +64,25 @@ series = sa.Table(
     sa.Column("study", sa.ForeignKey("study.uid"), primary_key=True),
     sa.Column("last_seen_s", sa.Float, nullable=False),
     sa.Column("whole_by", sa.Text),
-    sa.Column("role", sa.Text),
-    sa.Column("role_evidence", sa.Text),
-    _one_of("role", Role),
     comment="A series; whole when `whole_by` says what evidence said so.",
+)
+stack = sa.Table(
+    "stack",
+    metadata,
+    sa.Column("study", sa.ForeignKey("study.uid"), primary_key=True),
+    sa.Column("series", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("contrast", sa.Text),
+    sa.Column("fat_suppressed", sa.Boolean, nullable=False),
+    sa.Column("confidence", sa.Text, nullable=False),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("rule_table", sa.Text, nullable=False),
+    sa.Column("evidence", sa.Text, nullable=False),
+    _one_of("role", SeriesRole),
+    _one_of("contrast", Contrast),
+    _one_of("confidence", Confidence),
+    comment="What the stacks of a series were found to be when the study was last closed, and by which rule.",
 )
 instance = sa.Table(
     "instance",
@@ -88,11 +122,13 @@ job = sa.Table(
     sa.Column("study", sa.ForeignKey("study.uid"), nullable=False, index=True),
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("selection", sa.JSON, nullable=False),
+    sa.Column("stacks", sa.JSON, nullable=False),
     sa.Column("input_digest", sa.Text),
     sa.Column("outcome", sa.Text),
     sa.Column("created_s", sa.Float, nullable=False),
     sa.Column("settled_s", sa.Float),
-    comment="A measurement of a study: which instances (by id) in which role; how it ended. Its state is the queue's.",
+    comment="A measurement of a study: in each role, which instances (by id), and which stack of their series; how it "
+    "ended. Its state is the queue's.",
 )
 result = sa.Table(
     "result",
@@ -135,3 +171,93 @@ commitment = sa.Table(
     _one_of("state", CommitmentState),
     comment="A request for storage commitment, and what became of the report on it; `status` is the last answer.",
 )
+retrieval = sa.Table(
+    "retrieval",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study", sa.Text, nullable=False),
+    sa.Column("series", sa.Text, nullable=False),
+    sa.Column("archive", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("for_study", sa.ForeignKey("study.uid"), nullable=False, index=True),
+    sa.Column("instances", sa.Integer),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("asked_s", sa.Float, nullable=False),
+    sa.Column("next_try_s", sa.Float, nullable=False),
+    sa.Column("settled_s", sa.Float),
+    sa.UniqueConstraint("study", "series", "archive"),
+    sa.Index("retrieval_by_turn", "archive", "state", "next_try_s"),
+    _one_of("reason", RetrievalReason),
+    _one_of("state", RetrievalState),
+    comment="A series that an archive is asked to send, once; with the reason prior its study is never measured.",
+)
+expectation = sa.Table(
+    "expectation",
+    metadata,
+    sa.Column("study", sa.Text, primary_key=True),
+    sa.Column("series", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("instances", sa.Integer, nullable=False),
+    sa.Column("noted_s", sa.Float, nullable=False),
+    comment="How many instances a series has, or with an empty `series` a study, by the word of `source`.",
+)
+procedure_step = sa.Table(
+    "procedure_step",
+    metadata,
+    sa.Column("sop_instance", sa.Text, primary_key=True),
+    sa.Column("study", sa.Text, primary_key=True, index=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("calling_ae", sa.Text, nullable=False),
+    sa.Column("updated_s", sa.Float, nullable=False),
+    _one_of("state", StepState),
+    comment="A Modality Performed Procedure Step, once for each study that it is of.",
+)
+
+emg_statement = sa.Table(
+    "emg_statement",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study", sa.Text, nullable=False, index=True),
+    sa.Column("accession_number", sa.Text, nullable=False, index=True),
+    sa.Column("patient_id", sa.Text, nullable=False, index=True),
+    sa.Column("study_date", sa.Text, nullable=False),
+    sa.Column("level", sa.Text, nullable=False),
+    sa.Column("side", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("entered_s", sa.Float, nullable=False),
+    comment="What was told of an EMG finding, and for which study, by one of its keys; it may come before the study.",
+)
+emg_suspicion = sa.Table(
+    "emg_suspicion",
+    metadata,
+    sa.Column("study", sa.ForeignKey("study.uid"), primary_key=True),
+    sa.Column("accession_number", sa.Text, nullable=False, index=True),
+    sa.Column("patient_id", sa.Text, nullable=False, index=True),
+    sa.Column("study_date", sa.Text, nullable=False),
+    sa.Column("level", sa.Text, nullable=False),
+    sa.Column("side", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("basis", sa.Text, nullable=False),
+    sa.Column("unclear", sa.Text, nullable=False),
+    comment="What a study was last measured with, and the keys of its order; `unclear`: why nothing was taken from it.",
+)
+
+
+def as_sql() -> str:
+    """Return the statements that make the tables."""
+
+    def sql_of(statement: DDLElement) -> str:
+        lines = str(statement.compile(dialect=sqlite.dialect())).strip().replace("\t", "    ").splitlines()
+        return "\n".join(line.rstrip() for line in lines) + ";\n"
+
+    parts = ["-- Made from schema.py by: python -m node.ledger.schema\n"]
+    for table in metadata.sorted_tables:
+        parts.append(f"\n-- {table.comment}\n{sql_of(CreateTable(table))}")
+        parts += [sql_of(CreateIndex(index)) for index in sorted(table.indexes, key=lambda index: str(index.name))]
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("schema.sql").write_text(as_sql())

@@ -62,7 +62,13 @@ def build(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # highdicom and pydicom warn of odd values by quoting them: patient names
             study = Study.of(evidence)
-            provenance = Provenance.of(study, measurement.findings.algorithm, settings=settings, started=started)
+            provenance = Provenance.of(
+                study,
+                measurement.findings.algorithm,
+                settings=settings,
+                started=started,
+                suspicion=measurement.findings.suspicion,
+            )
             objects = segmentations(measurement, study, provenance) if settings.segmentations else {}
             objects[REPORT] = report(measurement.findings, study, objects, provenance)
             gate.check(tuple(objects.values()), study.instances)

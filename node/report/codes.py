@@ -48,6 +48,8 @@ PRIVATE_MEANINGS: Mapping[str, str] = MappingProxyType(
         "PVM041": "Not measured",
         "PVM042": "Limitation",
         "PVM043": "Quality check",
+        "PVM044": "Level and side suspected by EMG",
+        "PVM045": "Vertebral level and counting basis",
     }
 )
 
@@ -182,6 +184,8 @@ GRADE = _private("PVM040")
 NOT_MEASURED = _private("PVM041")
 LIMITATION = _private("PVM042")
 QUALITY_CHECK = _private("PVM043")
+EMG_SUSPICION = _private("PVM044")
+LEVEL_BASIS = _private("PVM045")
 
 # Equipment and algorithm
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")  # CID 7005

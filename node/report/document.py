@@ -156,6 +156,8 @@ def _qualitative_evaluations(findings: Findings) -> hd.sr.ContainerContentItem:
         (codes.SUMMARY, wording.summary(findings)),
         (codes.INTENDED_USE, wording.INTENDED_USE),
         (codes.GRADE, wording.grade(findings)),
+        *((codes.EMG_SUSPICION, wording.suspicion(findings, one)) for one in (findings.suspicion,) if one),
+        (codes.LEVEL_BASIS, wording.level_basis(findings)),
         *((codes.FINDING, wording.lesion(lesion)) for lesion in findings.lesions),
         *((codes.FINDING, wording.muscle(muscle)) for muscle in findings.muscles),
     ]

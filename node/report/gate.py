@@ -15,6 +15,7 @@ from pydicom.sr.coding import Code
 
 from node.errors import ReportError
 from node.report import codes
+from node.report.sources import text_as_received
 
 _PATIENT = ("PatientID", "PatientName")  # the same in every source instance, or we do not know whose result this is
 _STUDY = ("StudyInstanceUID", "StudyID", "AccessionNumber")  # of the first: some studies answer two orders
@@ -68,7 +69,8 @@ def check(objects: Sequence[Dataset], sources: Sequence[Dataset]) -> None:
 def _identity(dataset: Dataset, sources: Sequence[Dataset]) -> Iterator[str]:
     for keywords, compared in ((_PATIENT, sources), (_STUDY, sources[:1])):
         for keyword in keywords:
-            if any(_text(dataset, keyword).rstrip("^") != _text(source, keyword).rstrip("^") for source in compared):
+            ours = text_as_received(dataset, keyword).rstrip("^=")
+            if any(ours != text_as_received(source, keyword).rstrip("^=") for source in compared):
                 yield f"{keyword} differs from that of a source instance"
 
 

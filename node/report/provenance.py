@@ -6,6 +6,7 @@ an archive takes a repeated delivery for a duplicate and not for a second result
 
 import datetime as dt
 import re
+import unicodedata
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -18,9 +19,9 @@ from pydicom.valuerep import DA, DT, TM
 from node import __version__
 from node.dicom.identifiers import derived_uid
 from node.errors import ReportError
-from node.findings import Algorithm
+from node.findings import Algorithm, Suspicion
 from node.report import codes
-from node.report.sources import Study
+from node.report.sources import BYTE_FOR_BYTE, Study
 from node.settings import ReportSettings
 
 _OFFSET = re.compile(r"([+-])([01]\d)([0-5]\d)")  # PS3.3 C.12.1.1.8, Timezone Offset From UTC
@@ -56,15 +57,27 @@ class Provenance:
         by IHE AI Results 6.5.3; the other times follow it, so that they never change.
     analysis : str
         UID that stands for inputs, algorithm, configuration and product.
+    received_set : bytes or None
+        The Specific Character Set that the objects are written under, if their text is that of the source byte for
+        byte (`sources`); None: UTF-8.
     """
 
     algorithm: Algorithm
     settings: ReportSettings
     moment: dt.datetime
     analysis: str
+    received_set: bytes | None = None
 
     @classmethod
-    def of(cls, study: Study, algorithm: Algorithm, *, settings: ReportSettings, started: dt.datetime) -> "Provenance":
+    def of(
+        cls,
+        study: Study,
+        algorithm: Algorithm,
+        *,
+        settings: ReportSettings,
+        started: dt.datetime,
+        suspicion: Suspicion | None = None,
+    ) -> "Provenance":
         """Return the provenance of an analysis of `study`.
 
         Raises
@@ -83,8 +96,12 @@ class Provenance:
             *(f"{name}={value}" for name, value in sorted(algorithm.parameters.items())),  # plug-ins' versions, too
             __version__,  # another release words the report differently: the same UID would name other content
             settings.model_dump_json(),
+            *([] if suspicion is None else [str(suspicion)]),  # told later, it makes another report of the same images
         )
-        return cls(algorithm, settings, started.astimezone(_time_zone(study.header) or started.tzinfo), analysis)
+        moment = started.astimezone(_time_zone(study.header) or started.tzinfo)
+        if study.received_set is not None:
+            settings = _in_ascii(settings)
+        return cls(algorithm, settings, moment, analysis, study.received_set)
 
     def uid(self, *parts: str) -> str:
         """Return the UID of that part of the analysis which `parts` name."""
@@ -137,10 +154,7 @@ class Provenance:
         dataset.CodingSchemeIdentificationSequence = codes.identify_schemes(
             dataset, organization=self.settings.manufacturer
         )
-        buffer = BytesIO()
-        dataset.save_as(buffer, enforce_file_format=True)
-        buffer.seek(0)
-        return dcmread(buffer)
+        return _written(dataset, self.received_set)
 
     def _algorithm_as_equipment(self) -> hd.ContributingEquipment:
         equipment = hd.ContributingEquipment(
@@ -154,6 +168,32 @@ class Provenance:
         )
         equipment.DeviceUID = self.device_uid  # highdicom has no argument for it
         return equipment
+
+
+def _written(dataset: Dataset, received_set: bytes | None) -> Dataset:
+    """Return a data set as it is read from its own bytes, which another Specific Character Set may be put over.
+
+    Then nobody may ask it for a text: what pydicom makes of the bytes would be written in their place.
+    """
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    content = buffer.getvalue()
+    if received_set is not None:
+        content = content.replace(_character_set(BYTE_FOR_BYTE.encode()), _character_set(received_set), 1)
+    return dcmread(BytesIO(content))
+
+
+def _character_set(value: bytes) -> bytes:
+    """Return the element (0008,0005) in explicit VR little endian; nothing if none is declared."""
+    padded = value + b" " * (len(value) % 2)
+    return b"\x08\0\x05\0CS" + len(padded).to_bytes(2, "little") + padded if value.strip(b" \0") else b""
+
+
+def _in_ascii(settings: ReportSettings) -> ReportSettings:
+    """Return the settings without what ASCII lacks: under somebody else's character set nothing else is safe."""
+    texts = {name: value for name, value in settings.model_dump().items() if isinstance(value, str)}
+    plain = {name: unicodedata.normalize("NFKD", value).encode("ascii", "ignore") for name, value in texts.items()}
+    return settings.model_copy(update={name: value.decode("ascii") for name, value in plain.items()})
 
 
 def _time_zone(header: Dataset) -> dt.tzinfo | None:

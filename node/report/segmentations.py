@@ -137,18 +137,19 @@ def _grid(series: SeriesEvidence, study: Study) -> Dataset:
     positions = np.array([_position(series, index) for index in range(len(series.slices))])
     if len(positions) < 2:
         raise ReportError(f"regions lie on the {series.role!r} series, which has no volume")
-    first = series.headers[series.slices[0][0]]
+    index, frame = series.slices[0]
+    first = series.headers[index]
     spacing = float(np.linalg.norm(positions[-1] - positions[0])) / (len(positions) - 1)
 
     shared = Dataset()
     shared.PixelMeasuresSequence = hd.PixelMeasuresSequence(
-        pixel_spacing=[float(one) for one in find_value(first, "PixelSpacing")],
-        slice_thickness=float(find_value(first, "SliceThickness") or spacing),
+        pixel_spacing=[float(one) for one in find_value(first, "PixelSpacing", frame)],
+        slice_thickness=float(find_value(first, "SliceThickness", frame) or spacing),
         spacing_between_slices=spacing,
     )
     shared.PlaneOrientationSequence = hd.PlaneOrientationSequence(
         coordinate_system="PATIENT",
-        image_orientation=[float(one) for one in find_value(first, "ImageOrientationPatient")],
+        image_orientation=[float(one) for one in find_value(first, "ImageOrientationPatient", frame)],
     )
     grid = study.standing_for(first)
     grid.SOPClassUID = EnhancedMRImageStorage
@@ -162,10 +163,7 @@ def _grid(series: SeriesEvidence, study: Study) -> Dataset:
 
 def _position(series: SeriesEvidence, index: int) -> list[float]:
     header_index, frame = series.slices[index]
-    header = series.headers[header_index]
-    per_frame = header.get("PerFrameFunctionalGroupsSequence")
-    plane = per_frame[frame].PlanePositionSequence[0] if per_frame else header
-    return [float(one) for one in plane.ImagePositionPatient]
+    return [float(one) for one in find_value(series.headers[header_index], "ImagePositionPatient", frame)]
 
 
 def _plane(position: list[float]) -> Dataset:

@@ -1,7 +1,9 @@
 """Sources: the measured series as the node received them, and their headers made fit to be copied from.
 
 Headers in the field lack attributes that must be there, hold values that the Standard does not know, and come in
-many character sets. What we copy from them must be strict.
+many character sets. What we copy from them must be strict. Text that its own character set explains is written in
+UTF-8. Text that it does not explain - no set is declared, an unknown or a wrong one - nobody can write anew without
+guessing at a name: then all text is written byte for byte as it came, under the set that it came with.
 """
 
 import re
@@ -9,12 +11,17 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
-from pydicom.dataelem import DataElement
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.valuerep import PersonName
 
-from node.errors import ReportError
+from node.dicom.charsets import TEXT_VRS, character_sets, read_text
+from node.errors import HeaderError, ReportError
 
 _UTF_8 = "ISO_IR 192"  # the only one that holds every name: under ISO_IR 100 a Japanese one silently becomes "??"
+BYTE_FOR_BYTE = "ISO_IR 100"  # a character for each byte, and back
+_MULTI_VALUED = frozenset({"LO", "PN", "SH", "UC"})  # text with a backslash between values: PS3.5 table 6.2-1
 
 _TYPE_2 = (  # Patient and General Study (PS3.3 C.7.1.1, C.7.2.1): must be there, may be empty; scanners leave them out
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
@@ -54,13 +61,17 @@ class Study:
     Parameters
     ----------
     header : Dataset
-        A header of the study, fit to be copied from: complete, valid and in UTF-8.
+        A header of the study, fit to be copied from: complete, valid and in UTF-8; or, if that cannot be, in Latin-1,
+        a character for each byte that came.
     series : tuple of SeriesEvidence
         What was measured.
+    received_set : bytes or None
+        Specific Character Set as received, if the text of `header` is byte for byte as received; else None.
     """
 
     header: Dataset
     series: tuple[SeriesEvidence, ...]
+    received_set: bytes | None = None
 
     @classmethod
     def of(cls, evidence: Sequence[SeriesEvidence]) -> "Study":
@@ -77,7 +88,11 @@ class Study:
         studies = {str(header.StudyInstanceUID) for header in headers}
         if len(studies) > 1:
             raise ReportError(f"the evidence must be of one study, found {len(studies)}")
-        return cls(_fit(headers[0]), tuple(series for series in evidence if series.headers))
+        used = tuple(series for series in evidence if series.headers)
+        try:
+            return cls(_fit(headers[0], in_utf_8=True), used)
+        except HeaderError:
+            return cls(_fit(headers[0], in_utf_8=False), used, _received_set(headers[0]))
 
     @property
     def instances(self) -> tuple[Dataset, ...]:
@@ -109,32 +124,90 @@ class Study:
         return [_request(item, self.header) for item in self.header.get("RequestAttributesSequence") or []]
 
 
-def _fit(header: Dataset) -> Dataset:
-    """Return a copy of a source header that highdicom takes and the Standard allows."""
-    fit = _decoded(header)
+def text_as_received(header: Dataset, keyword: str) -> str:
+    """Return the text of an attribute by its own character set; or, if that does not explain it, a byte a character."""
+    if keyword not in header:
+        return ""
+    element = header.get_item(keyword)
+    if isinstance(element, RawDataElement):
+        raw = element.value or b""
+    elif isinstance(element.value, PersonName) and isinstance(element.value.original_string, bytes):
+        raw = element.value.original_string  # somebody has asked for the name; these are still its bytes
+    else:
+        return "" if element.value is None else str(element.value)
+    try:
+        return read_text(raw, character_sets(_received_set(header)), person_name=_vr(element) == "PN")
+    except HeaderError:
+        return raw.decode("latin-1").rstrip(" \0")
+
+
+def _received_set(header: Dataset) -> bytes:
+    """Return the value of Specific Character Set; empty if it is not there."""
+    element = header.get_item("SpecificCharacterSet") if "SpecificCharacterSet" in header else None
+    if isinstance(element, RawDataElement):
+        return element.value or b""
+    value = None if element is None else element.value
+    return "\\".join([value] if isinstance(value, str) else value or []).encode("latin-1", errors="replace")
+
+
+def _fit(header: Dataset, *, in_utf_8: bool) -> Dataset:
+    """Return a copy of a source header that highdicom takes and the Standard allows.
+
+    Raises
+    ------
+    HeaderError
+        If it shall be in UTF-8, and a text in it is not in its own character set.
+    """
+    fit = _copied(header, ("",) if in_utf_8 else None)
     for keyword in _TYPE_2:
         if keyword not in fit:
             setattr(fit, keyword, None)
     if fit.PatientSex not in ("M", "F", "O"):
         fit.PatientSex = None  # unknown: better than another sex
-    fit.SpecificCharacterSet = _UTF_8
+    fit.SpecificCharacterSet = _UTF_8 if in_utf_8 else BYTE_FOR_BYTE
     return fit
 
 
-def _decoded(dataset: Dataset) -> Dataset:
-    """Return a copy with text decoded by its own character set, so that it can be written in another one."""
+def _copied(dataset: Dataset, terms: tuple[str, ...] | None) -> Dataset:
+    """Return a copy with text decoded, so that it can be written in another set.
+
+    `terms` are the character sets around `dataset`, which may have its own; None takes every byte for a character.
+    """
+    if terms is not None and "SpecificCharacterSet" in dataset:
+        terms = character_sets(_received_set(dataset))
     copy = Dataset()
-    for element in dataset:
-        if element.tag.is_private or element.keyword in _IMAGE_ONLY or element.keyword == "SpecificCharacterSet":
+    for tag in list(dataset.keys()):  # to go through the elements would decode them, with what pydicom makes of it
+        raw = dataset.get_item(tag)
+        if isinstance(raw, RawDataElement) and (vr := _vr(raw)) in TEXT_VRS and not tag.is_private:
+            copy.add_new(tag, vr, _text(raw.value or b"", vr, terms))
             continue
-        copy.add_new(element.tag, element.VR, _value(element))
+        element = dataset[tag]
+        if tag.is_private or element.keyword in _IMAGE_ONLY or element.keyword == "SpecificCharacterSet":
+            continue
+        copy.add_new(tag, element.VR, _value(element, terms))
     return copy
 
 
-def _value(element: DataElement) -> object:
+def _vr(element: DataElement | RawDataElement) -> str:
+    """Return the VR of an element; in a data set of implicit VR that of the dictionary."""
+    if element.VR is not None:
+        return str(element.VR)
+    return dictionary_VR(element.tag) if dictionary_has_tag(element.tag) else "UN"
+
+
+def _text(content: bytes, vr: str, terms: tuple[str, ...] | None) -> str | list[str]:
+    if terms is None:
+        text = content.decode("latin-1").rstrip(" \0")
+    else:
+        text = read_text(content, terms, person_name=vr == "PN")
+    values = text.split("\\") if vr in _MULTI_VALUED else [text]
+    return values if len(values) > 1 else values[0]
+
+
+def _value(element: DataElement, terms: tuple[str, ...] | None) -> object:
     match element.VR:
         case "SQ":
-            return [_decoded(item) for item in element.value]
+            return [_copied(item, terms) for item in element.value]
         case "DA":
             return _valid(_DATE.fullmatch(str(element.value).replace(".", "")))  # 1950.01.01: as before 1993
         case "TM":

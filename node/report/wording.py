@@ -2,7 +2,7 @@
 
 import math
 
-from node.findings import Findings, Gate, LesionFindings, MuscleFindings, Note
+from node.findings import VERTEBRAE, Findings, Gate, LesionFindings, Location, MuscleFindings, Note, Suspicion
 
 INTENDED_USE = "Investigational. Not for diagnostic use."
 
@@ -40,6 +40,7 @@ def lesion(finding: LesionFindings) -> str:
     SEG has no other pointer into the images.
     """
     facts = [
+        *_location(finding.location),
         f"centroid at {_place(finding.centroid_mm)}",
         f"{finding.long_axis_mm:.0f} x {finding.short_axis_mm:.0f} mm in plane",
         f"{finding.volume_mm3 / 1000:.2f} mL",
@@ -53,12 +54,52 @@ def lesion(finding: LesionFindings) -> str:
 
 def muscle(finding: MuscleFindings) -> str:
     """Return one line on the muscles of a side."""
-    facts = [f"{finding.volume_mm3 / 1000:.1f} mL"]
+    facts = [*_location(finding.location), f"{finding.volume_mm3 / 1000:.1f} mL"]
     if finding.enhancement_pct is not None:
         facts.append(f"enhancement {finding.enhancement_pct:.0f} %")
     if finding.asymmetry_pct is not None:
         facts.append(f"asymmetry index {finding.asymmetry_pct:+.0f} % against the {finding.side.other}")
     return f"Muscles, {finding.side}: {', '.join(facts)}."
+
+
+def suspicion(findings: Findings, asked: Suspicion) -> str:
+    """Return what EMG suspects, who says so, and which candidates lie there."""
+    question = f"{asked.level}, {asked.side} (source: {asked.source}, {asked.basis})"
+    on_side = [one for one in findings.lesions if asked.side in ("both", one.side.value)]
+    there = "on that side" if asked.side != "both" else "on either side"
+    if not any(one.location and one.location.level for one in findings.lesions):
+        found = ", ".join(f"lesion {one.number}" for one in on_side) or "none"
+        return (
+            f"Suspected by EMG: {question}. Focal candidates {there}: {found}. No vertebral level is given for them: "
+            "the match to the suspected level is left to the reader."
+        )
+    near = _near(asked)
+    matching = [one for one in on_side if one.location and _named(one.location.level) & set(near)]
+    found = ", ".join(f"lesion {one.number}" for one in matching) or "none"
+    unnamed = ", ".join(f"lesion {one.number}" for one in on_side if one.location is None or one.location.level is None)
+    return f"Suspected by EMG: {question}. Focal candidates {there} from {near[0]} to {near[-1]}: {found}." + (
+        f" Level not determined: {unnamed}." if unnamed else ""
+    )
+
+
+def _near(asked: Suspicion) -> tuple[str, ...]:
+    """Return the vertebrae from one above the suspected root to two below: a dorsal ramus runs downward.
+
+    docs/analysis.md 13.2. The eighth cervical root has no vertebra: it leaves below the seventh.
+    """
+    named = [VERTEBRAE.index("C7" if root == "C8" else root) for root in asked.level.split("-")]
+    return VERTEBRAE[max(0, named[0] - 1) : named[-1] + 3]
+
+
+def _named(level: str | None) -> set[str]:
+    """Return the vertebrae that a level names: "L4", or "L4/L5" of a disc."""
+    return set() if level is None else set(level.split("/"))
+
+
+def level_basis(findings: Findings) -> str:
+    """Return how vertebrae were counted, or why none is named."""
+    basis = findings.level_basis
+    return f"{basis[0].upper()}{basis[1:].rstrip(' .')}."
 
 
 def note(entry: Note) -> str:
@@ -75,6 +116,17 @@ def _found(value: float | str) -> str:
     if isinstance(value, str):
         return value
     return f"{value:.4g}" if math.isfinite(value) else "no value"
+
+
+def _location(location: Location | None) -> list[str]:
+    if location is None:
+        return []
+    level = [f"at {location.level}"] if location.level else ["level not determined"]
+    if location.slices is None:
+        return level
+    first, last = location.slices
+    slices = f"axial slice {first}" if first == last else f"axial slices {first} to {last}"
+    return [*level, f"{slices} counted from the head"]
 
 
 def _place(position_mm: tuple[float, float, float]) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from node.association import Receiver
-from node.ledger import Ledger, open_database
+from node.ledger import open_database
+from node.ledger.ledger import Ledger
 from node.settings import Settings
 from node.spool import Spool, SpoolReader
 from tests.association.raw import RawPeer
@@ -36,7 +37,7 @@ class Held:
         settings = Settings.checked(SETTINGS | {"association": SETTINGS["association"] | association} | tls)
         self.spool = Spool(folder / "spool", **({"segment_bytes": 1 << 20, "spare": 1} | (spool or {})))
         self.ledger = Ledger(open_database(folder / "node.db"))
-        self.receiver = Receiver(settings, self.spool, self.ledger)
+        self.receiver = Receiver(settings, self.spool, self.ledger.database)
         self.receiver.start()
 
     @property

@@ -28,7 +28,7 @@ from node.association.register import Register
 from node.dicom.references import CommitmentRequest, Reference, read_request
 from node.dimse import await_reader
 from node.errors import HeaderError
-from node.ledger import Commitments, Ledger, Owing, open_database
+from node.ledger import Arrivals, Commitments, Database, Owing, open_database
 from node.ledger import commitments as commitments_module
 from node.records import CommitmentState
 from node.settings import Settings
@@ -51,9 +51,9 @@ class Node:
             peer |= {"host": "127.0.0.1", "port": peer_port}
         settings = Settings.checked({"association": {"bind": "127.0.0.1", "port": 0}, "peer": [peer]})
         self.folder = folder
-        self.ledger = Ledger(open_database(folder / "node.db"))
-        self.commitments = Commitments(self.ledger.database)
-        self.receiver = Receiver(settings, Spool(folder / "spool", segment_bytes=1 << 20, spare=1), self.ledger)
+        database = open_database(folder / "node.db")
+        self.commitments = Commitments(database)
+        self.receiver = Receiver(settings, Spool(folder / "spool", segment_bytes=1 << 20, spare=1), database)
         self.receiver.start()
 
     def stop(self) -> None:
@@ -324,12 +324,12 @@ def test_a_peer_that_does_not_listen_is_told_later_and_once(start: Callable[...,
 
 def test_a_peer_that_cannot_be_reached_holds_up_no_other(tmp_path: Path, scanner: Scanner) -> None:
     """Not even where its name is unknown, which pynetdicom raises as it comes."""
-    ledger = Ledger(open_database(tmp_path / "node.db"))
-    register = Register(Spool(tmp_path / "spool", segment_bytes=1 << 20, spare=0), ledger)
+    database = open_database(tmp_path / "node.db")
+    register = Register(Spool(tmp_path / "spool", segment_bytes=1 << 20, spare=0), Arrivals(database))
     here = {"addresses": ["127.0.0.1"], "host": "127.0.0.1", "port": scanner.port, "ae_title": "SCANNER"}
     peers = [here | {"host": "nowhere.invalid", "ae_title": "LOST"}, here]
     settings = Settings.checked({"peer": peers})
-    commitments = Commitments(ledger.database)
+    commitments = Commitments(database)
     wanted = CommitmentRequest(TRANSACTION, (Reference(MRImageStorage, "2.25.1"),))
     for peer in ("LOST", "SCANNER"):
         commitments.owe(wanted, peer, now=0.0, next_try_s=0.0)
@@ -369,12 +369,12 @@ def test_a_peer_that_never_answers_is_waited_for_once_a_turn_and_holds_up_no_oth
 ) -> None:
     monkeypatch.setattr(commitment, "_ANSWER_TIMEOUT_S", 0.5)
     mute = Mute()
-    ledger = Ledger(open_database(tmp_path / "node.db"))
-    register = Register(Spool(tmp_path / "spool", segment_bytes=1 << 20, spare=0), ledger)
+    database = open_database(tmp_path / "node.db")
+    register = Register(Spool(tmp_path / "spool", segment_bytes=1 << 20, spare=0), Arrivals(database))
     here = {"addresses": ["127.0.0.1"], "host": "127.0.0.1"}
     peers = [here | {"ae_title": "MUTE", "port": mute.port}, here | {"ae_title": "SCANNER", "port": scanner.port}]
     settings = Settings.checked({"peer": peers})
-    commitments = Commitments(ledger.database)
+    commitments = Commitments(database)
     for number in range(8):
         wanted = CommitmentRequest(f"2.25.{number}", (Reference(MRImageStorage, "2.25.1"),))
         commitments.owe(wanted, "MUTE" if number < 7 else "SCANNER", now=0.0, next_try_s=float(number))
@@ -392,9 +392,9 @@ def test_a_peer_that_never_answers_is_waited_for_once_a_turn_and_holds_up_no_oth
     mute.stop()
 
 
-def test_what_is_owed_to_one_peer_fills_no_turn(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_owed_to_one_peer_fills_no_turn(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commitments_module, "_TURN", 4)
-    commitments = Commitments(ledger.database)
+    commitments = Commitments(database)
     for number in range(9):
         wanted = CommitmentRequest(f"2.25.{number}", (Reference(MRImageStorage, "2.25.1"),))
         commitments.owe(wanted, "A" if number < 7 else "B", now=0.0, next_try_s=float(number))
@@ -553,8 +553,8 @@ def test_the_same_request_again_is_a_success_and_makes_no_second_report(
     association.release()
 
 
-def test_what_was_settled_a_month_ago_is_forgotten_and_what_is_owed_is_not(ledger: Ledger) -> None:
-    commitments = Commitments(ledger.database)
+def test_what_was_settled_a_month_ago_is_forgotten_and_what_is_owed_is_not(database: Database) -> None:
+    commitments = Commitments(database)
     wanted = [CommitmentRequest(f"2.25.{n}", (Reference(MRImageStorage, "2.25.1"),)) for n in range(3)]
     ids = [commitments.owe(one, "SCANNER", now=0.0, next_try_s=0.0)[1] for one in wanted]
     commitments.settle(ids[0], CommitmentState.REPORTED, "0x0000", now=10.0)
@@ -565,9 +565,9 @@ def test_what_was_settled_a_month_ago_is_forgotten_and_what_is_owed_is_not(ledge
     assert commitments.counts() == {"owed": 1, "reported": 1}
 
 
-def test_more_is_not_owed_than_a_disk_can_bear(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_is_not_owed_than_a_disk_can_bear(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commitments_module, "_MOST_OWED", 3)
-    commitments = Commitments(ledger.database)
+    commitments = Commitments(database)
     references = tuple(Reference(MRImageStorage, f"2.25.{n}") for n in range(2))
 
     found = [

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import gc
 import logging
-import os
 import queue
 import resource
 import shutil
@@ -318,7 +317,7 @@ def test_no_descriptors_left_neither_ends_nor_spins_the_gate_and_who_waits_gives
     gc.disable()
     late = [socket.socket() for _ in range(3)]
     # Above all that are open, so that what is given up can be had again: a socket made now may lie in a gap below.
-    highest = max(int(descriptor) for descriptor in os.listdir("/proc/self/fd"))
+    highest = max(int(one.name) for one in Path("/proc/self/fd").iterdir())
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
     blockers: list[socket.socket] = []
     try:

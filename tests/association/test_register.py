@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from node.association import register as module
 from node.association.register import Register
 from node.errors import SpoolFullError
-from node.ledger import Ledger, open_database
+from node.ledger import Arrivals, Database, open_database
+from node.ledger.ledger import Ledger
 from node.records import StudyState, Version
 from node.spool import RecordHeader, Spool, SpoolReader
 from node.spool import segment as segments
@@ -27,8 +27,8 @@ HEAD = b"the head of the file"
 
 
 @pytest.fixture
-def register(spool: Spool, ledger: Ledger) -> Register:
-    return Register(spool, ledger)
+def register(spool: Spool, arrivals: Arrivals) -> Register:
+    return Register(spool, arrivals)
 
 
 @pytest.fixture
@@ -74,12 +74,14 @@ def until(condition: Callable[[], object], timeout_s: float = 10.0) -> float:
 # ------------------------------------------------------------------ lookups
 
 
-def test_an_instance_is_known_before_it_has_a_row_and_after(register: Register, spool: Spool, ledger: Ledger) -> None:
+def test_an_instance_is_known_before_it_has_a_row_and_after(
+    register: Register, spool: Spool, arrivals: Arrivals
+) -> None:
     header = take_in(register, spool, "2.25.1")
     assert header is not None
-    before = register.versions("2.25.1"), ledger.versions("2.25.1")
+    before = register.versions("2.25.1"), arrivals.versions("2.25.1")
     register.flush(now=1.0)
-    after = register.versions("2.25.1"), ledger.versions("2.25.1")
+    after = register.versions("2.25.1"), arrivals.versions("2.25.1")
 
     held = [Version(header.place, False)]
     assert before == (held, [])
@@ -159,10 +161,10 @@ def test_a_claim_ends_with_an_error_and_does_not_stand_in_the_way_of_other_insta
 # ------------------------------------------------------------------ rows
 
 
-def test_rows_follow_within_a_second(writing: Register, spool: Spool, ledger: Ledger) -> None:
+def test_rows_follow_within_a_second(writing: Register, spool: Spool, arrivals: Arrivals) -> None:
     take_in(writing, spool, "2.25.1")
 
-    took_s = until(lambda: ledger.versions("2.25.1"))
+    took_s = until(lambda: arrivals.versions("2.25.1"))
 
     assert took_s < 1.0
 
@@ -179,13 +181,13 @@ def test_a_series_that_is_sent_again_is_noted_within_a_second(writing: Register,
 
 @pytest.mark.parametrize("again", [False, True])
 def test_neither_instances_nor_repeats_cost_a_commit_each(
-    writing: Register, spool: Spool, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, again: bool
+    writing: Register, spool: Spool, arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch, again: bool
 ) -> None:
     take_in(writing, spool, "2.25.0")
-    until(lambda: ledger.versions("2.25.0"))
+    until(lambda: arrivals.versions("2.25.0"))
     commits = []
-    enter = ledger.enter
-    monkeypatch.setattr(ledger, "enter", lambda *what, **more: (commits.append(1), enter(*what, **more))[1])
+    enter = arrivals.enter
+    monkeypatch.setattr(arrivals, "enter", lambda *what, **more: (commits.append(1), enter(*what, **more))[1])
 
     began = time.monotonic()
     for number in range(1, 101):
@@ -230,7 +232,9 @@ def test_what_is_held_is_known_without_a_gap_while_rows_are_written(
     assert len(known) == 450
 
 
-def test_the_rows_never_pass_over_an_instance_without_a_row(register: Register, spool: Spool, ledger: Ledger) -> None:
+def test_the_rows_never_pass_over_an_instance_without_a_row(
+    register: Register, spool: Spool, arrivals: Arrivals
+) -> None:
     """The process dies between commit and entry, when another association's instance has its row already."""
 
     def be_slow(_header: RecordHeader) -> None:
@@ -238,13 +242,13 @@ def test_the_rows_never_pass_over_an_instance_without_a_row(register: Register, 
         register.flush(now=1.0)
 
     slow = record(spool, HEAD + b"one", replace(ORIGIN, sop_instance="2.25.1"), head_length=len(HEAD), enter=be_slow)
-    assert len(ledger.versions("2.25.2")) == 1
+    assert len(arrivals.versions("2.25.2")) == 1
 
     again = crash(spool)
-    entered = Register(again, ledger).replay(now=2.0)
+    entered = Register(again, arrivals).replay(now=2.0)
 
     assert entered == 1
-    assert ledger.versions("2.25.1") == [Version(slow.place, False)]
+    assert arrivals.versions("2.25.1") == [Version(slow.place, False)]
     again.close()
 
 
@@ -253,8 +257,8 @@ def test_a_ledger_that_is_locked_costs_no_instance(
 ) -> None:
     logging.getLogger("paraspinal-node").propagate = True
     monkeypatch.setattr(module, "_RETRY_AFTER_S", 0.02)
-    ledger = impatient(tmp_path / "node.db")
-    register = Register(spool, ledger)
+    arrivals = impatient(tmp_path / "node.db")
+    register = Register(spool, arrivals)
     register.start()
     with closing(sqlite3.connect(tmp_path / "node.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -264,16 +268,16 @@ def test_a_ledger_that_is_locked_costs_no_instance(
         assert len(register.versions("2.25.1")) == 1
         assert take_in(register, spool, "2.25.1") is None
         assert take_in(register, spool, "2.25.2") is not None
-        assert ledger.versions("2.25.1") == []
+        assert arrivals.versions("2.25.1") == []
         other.execute("ROLLBACK")
 
-    until(lambda: ledger.versions("2.25.1") and ledger.versions("2.25.2"))
+    until(lambda: arrivals.versions("2.25.1") and arrivals.versions("2.25.2"))
     register.close()
     assert caplog.text.count("A214") == 1  # said once, not every second
 
 
-def test_the_last_rows_are_written_at_the_stop(spool: Spool, ledger: Ledger) -> None:
-    register = Register(spool, ledger)
+def test_the_last_rows_are_written_at_the_stop(spool: Spool, arrivals: Arrivals, ledger: Ledger) -> None:
+    register = Register(spool, arrivals)
     register.start()
     for number in range(300):
         take_in(register, spool, f"2.25.{number}")
@@ -284,8 +288,8 @@ def test_the_last_rows_are_written_at_the_stop(spool: Spool, ledger: Ledger) -> 
 
 
 def test_a_stop_with_a_ledger_that_fails_ends_and_the_rows_come_at_the_next_start(spool: Spool, tmp_path: Path) -> None:
-    ledger = impatient(tmp_path / "node.db")
-    register = Register(spool, ledger)
+    arrivals = impatient(tmp_path / "node.db")
+    register = Register(spool, arrivals)
     register.start()
     with closing(sqlite3.connect(tmp_path / "node.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -294,7 +298,7 @@ def test_a_stop_with_a_ledger_that_fails_ends_and_the_rows_come_at_the_next_star
         other.execute("ROLLBACK")
 
     again = crash(spool)
-    assert Register(again, ledger).replay(now=1.0) == 1
+    assert Register(again, arrivals).replay(now=1.0) == 1
     again.close()
 
 
@@ -312,19 +316,25 @@ def test_a_ledger_that_stays_behind_lets_nothing_more_in(
     register.require_room()
 
 
-def impatient(file: Path) -> Ledger:
-    """Return a ledger that waits 20 ms for a lock, not 30 s."""
-    database = open_database(file)
-    sa.event.listen(database, "connect", lambda connection, _record: connection.execute("PRAGMA busy_timeout=20"))
-    return Ledger(database)
+class Impatient(Database):
+    """Waits 20 ms for a lock, not 30 s."""
+
+    def connect(self) -> sqlite3.Connection:
+        connection = super().connect()
+        connection.execute("PRAGMA busy_timeout=20")
+        return connection
+
+
+def impatient(file: Path) -> Arrivals:
+    return Arrivals(Impatient(open_database(file).file))
 
 
 # ------------------------------------------------------------------ after a crash
 
 
 @pytest.mark.parametrize("written", [0, 1, 3])
-def test_after_a_crash_every_instance_is_entered_once(spool: Spool, ledger: Ledger, written: int) -> None:
-    register = Register(spool, ledger)
+def test_after_a_crash_every_instance_is_entered_once(spool: Spool, arrivals: Arrivals, written: int) -> None:
+    register = Register(spool, arrivals)
     headers = []
     for number in range(3):
         headers.append(take_in(register, spool, f"2.25.{number}"))
@@ -332,18 +342,18 @@ def test_after_a_crash_every_instance_is_entered_once(spool: Spool, ledger: Ledg
             register.flush(now=1.0)
 
     again = crash(spool)
-    entered = Register(again, ledger).replay(now=2.0)
+    entered = Register(again, arrivals).replay(now=2.0)
     once_more = crash(again)
-    nothing = Register(once_more, ledger).replay(now=3.0)
+    nothing = Register(once_more, arrivals).replay(now=3.0)
 
     assert (entered, nothing) == (3 - written, 0)
-    assert [ledger.versions(f"2.25.{number}") for number in range(3)] == [
+    assert [arrivals.versions(f"2.25.{number}") for number in range(3)] == [
         [Version(header.place, False)] for header in headers if header is not None
     ]
     once_more.close()
 
 
-def test_after_a_crash_an_instance_that_was_recorded_twice_is_entered_once(spool: Spool, ledger: Ledger) -> None:
+def test_after_a_crash_an_instance_that_was_recorded_twice_is_entered_once(spool: Spool, arrivals: Arrivals) -> None:
     """Its first answer was lost between commit and entry, and it came again."""
     origin = replace(ORIGIN, sop_instance="2.25.1")
     first = record(spool, HEAD + b"one", origin, head_length=len(HEAD))
@@ -351,14 +361,14 @@ def test_after_a_crash_an_instance_that_was_recorded_twice_is_entered_once(spool
 
     again = crash(spool)
 
-    assert Register(again, ledger).replay(now=1.0) == 1
-    assert ledger.versions("2.25.1") == [Version(first.place, False)]
+    assert Register(again, arrivals).replay(now=1.0) == 1
+    assert arrivals.versions("2.25.1") == [Version(first.place, False)]
     again.close()
 
 
 @pytest.mark.parametrize("written", [False, True])
-def test_after_a_crash_a_contradiction_is_one(spool: Spool, ledger: Ledger, written: bool) -> None:
-    register = Register(spool, ledger)
+def test_after_a_crash_a_contradiction_is_one(spool: Spool, arrivals: Arrivals, ledger: Ledger, written: bool) -> None:
+    register = Register(spool, arrivals)
     first = take_in(register, spool, "2.25.1", b"one")
     if written:
         register.flush(now=1.0)
@@ -367,39 +377,39 @@ def test_after_a_crash_a_contradiction_is_one(spool: Spool, ledger: Ledger, writ
     assert other is not None
 
     again = crash(spool)
-    Register(again, ledger).replay(now=2.0)
+    Register(again, arrivals).replay(now=2.0)
 
-    assert ledger.versions("2.25.1") == [Version(first.place, False), Version(other.place, True)]
+    assert arrivals.versions("2.25.1") == [Version(first.place, False), Version(other.place, True)]
     assert [row.state for row in ledger.study_rows()] == [StudyState.HELD]
     again.close()
 
 
-def test_a_long_patient_id_is_the_same_patient_after_a_crash(spool: Spool, ledger: Ledger) -> None:
+def test_a_long_patient_id_is_the_same_patient_after_a_crash(spool: Spool, arrivals: Arrivals, ledger: Ledger) -> None:
     """PS3.5 6.2 counts characters, and 64 of them may be hundreds of bytes; a record keeps the first 191."""
-    register = Register(spool, ledger)
+    register = Register(spool, arrivals)
     take_in(register, spool, "2.25.1", patient_id="\x1b$B9" * 100)
     register.flush(now=1.0)
     take_in(register, spool, "2.25.2", patient_id="\x1b$B9" * 100)
 
     again = crash(spool)
-    Register(again, ledger).replay(now=2.0)
+    Register(again, arrivals).replay(now=2.0)
 
     assert [(row.state, row.instances) for row in ledger.study_rows()] == [(StudyState.GATHERING, 2)]
     again.close()
 
 
-def test_a_ledger_that_was_lost_is_rebuilt_from_the_spool(spool: Spool, ledger: Ledger, tmp_path: Path) -> None:
-    register = Register(spool, ledger)
+def test_a_ledger_that_was_lost_is_rebuilt_from_the_spool(spool: Spool, arrivals: Arrivals, tmp_path: Path) -> None:
+    register = Register(spool, arrivals)
     for number in range(600):
         take_in(register, spool, f"2.25.{number}")
     register.flush(now=1.0)
 
-    again, new = crash(spool), Ledger(open_database(tmp_path / "new.db"))
+    again, new = crash(spool), Arrivals(open_database(tmp_path / "new.db"))
     rebuilt = Register(again, new)
     assert rebuilt.replay(now=2.0) == 600
 
-    assert new.counts()["instances"] == 600
+    assert sum(new.instances_by_segment().values()) == 600
     (version,) = new.versions("2.25.599")
     assert SpoolReader(again.root).read(version.place) == HEAD + b"data set"
-    assert (new.ends(), new.needed_segments()) == (ledger.ends(), ledger.needed_segments())
+    assert (new.ends(), new.needed_segments()) == (arrivals.ends(), arrivals.needed_segments())
     again.close()

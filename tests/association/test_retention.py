@@ -6,7 +6,8 @@ import pytest
 from node.association.register import Register
 from node.association.retention import Retention
 from node.errors import SpoolError
-from node.ledger import Ledger
+from node.ledger import Arrivals
+from node.ledger.ledger import Ledger
 from node.records import Origin, StudyState
 from node.spool import Spool, SpoolReader
 from tests.builders import mr, origin_of, record
@@ -19,8 +20,8 @@ def of(sop_instance: str, study: str) -> Origin:
 
 
 @pytest.fixture
-def register(spool: Spool, ledger: Ledger) -> Register:
-    register = Register(spool, ledger)
+def register(spool: Spool, arrivals: Arrivals) -> Register:
+    register = Register(spool, arrivals)
     register.replay(now=0.0)
     return register
 
@@ -38,12 +39,14 @@ def close(ledger: Ledger, *, now: float) -> None:
         )  # fmt: skip
 
 
-def test_segments_of_studies_that_are_done_with_start_afresh(spool: Spool, ledger: Ledger, register: Register) -> None:
+def test_segments_of_studies_that_are_done_with_start_afresh(
+    spool: Spool, arrivals: Arrivals, ledger: Ledger, register: Register
+) -> None:
     fill(spool, register, "2.25.1", instances=25)  # of 1 MiB segments: two are sealed
     register.flush(now=0.0)
     close(ledger, now=0.0)
     old = register.versions("2.25.1.0")[0].place
-    retention = Retention(spool, ledger, register, keep_days=2)
+    retention = Retention(spool, arrivals, register, keep_days=2)
 
     assert retention.run_once(now=1.9 * DAY_S) == 0
     assert retention.run_once(now=2.1 * DAY_S) == 2
@@ -56,7 +59,9 @@ def test_segments_of_studies_that_are_done_with_start_afresh(spool: Spool, ledge
     assert {path.name for path in spool.root.glob("*.segment")} == before  # they are used again
 
 
-def test_a_segment_with_one_instance_that_is_needed_stays(spool: Spool, ledger: Ledger, register: Register) -> None:
+def test_a_segment_with_one_instance_that_is_needed_stays(
+    spool: Spool, arrivals: Arrivals, ledger: Ledger, register: Register
+) -> None:
     fill(spool, register, "2.25.1", instances=5)
     fill(spool, register, "2.25.2", instances=5)  # seals the segment
     register.flush(now=0.0)
@@ -67,40 +72,44 @@ def test_a_segment_with_one_instance_that_is_needed_stays(spool: Spool, ledger: 
     register.enter(header, contradicts=False)
     register.flush(now=3 * DAY_S)  # the second study gathers again
 
-    Retention(spool, ledger, register, keep_days=2).run_once(now=4 * DAY_S)
+    Retention(spool, arrivals, register, keep_days=2).run_once(now=4 * DAY_S)
 
     assert {row.state for row in ledger.study_rows()} == {StudyState.EXPIRED, StudyState.GATHERING}
     assert len(SpoolReader(spool.root).read(register.versions("2.25.2.0")[0].place)) > 0
 
 
-def test_rows_that_are_still_to_be_written_keep_their_segment(spool: Spool, ledger: Ledger, register: Register) -> None:
+def test_rows_that_are_still_to_be_written_keep_their_segment(
+    spool: Spool, arrivals: Arrivals, register: Register
+) -> None:
     fill(spool, register, "2.25.1", instances=12)  # one segment is sealed, and no row is written yet
 
-    assert Retention(spool, ledger, register, keep_days=1).run_once(now=0.0) == 0
+    assert Retention(spool, arrivals, register, keep_days=1).run_once(now=0.0) == 0
 
     assert len(SpoolReader(spool.root).read(register.versions("2.25.1.0")[0].place)) > 0
 
 
-def test_a_study_that_came_again_is_not_dropped(spool: Spool, ledger: Ledger, register: Register) -> None:
+def test_a_study_that_came_again_is_not_dropped(
+    spool: Spool, arrivals: Arrivals, ledger: Ledger, register: Register
+) -> None:
     fill(spool, register, "2.25.1", instances=3)
     register.flush(now=0.0)
     close(ledger, now=0.0)
     with register.claim("2.25.1.0"):
         register.note_repeat("2.25.1", "2.25.1.1")  # its sender is told that it is held
 
-    Retention(spool, ledger, register, keep_days=2).run_once(now=3 * DAY_S)
+    Retention(spool, arrivals, register, keep_days=2).run_once(now=3 * DAY_S)
 
     assert ledger.study_rows()[0].state is StudyState.NOT_ELIGIBLE
     assert len(SpoolReader(spool.root).read(register.versions("2.25.1.0")[0].place)) > 0
 
 
 def test_nothing_is_dropped_while_an_instance_is_being_compared(
-    spool: Spool, ledger: Ledger, register: Register
+    spool: Spool, arrivals: Arrivals, ledger: Ledger, register: Register
 ) -> None:
     fill(spool, register, "2.25.1", instances=3)
     register.flush(now=0.0)
     close(ledger, now=0.0)
-    retention = Retention(spool, ledger, register, keep_days=2)
+    retention = Retention(spool, arrivals, register, keep_days=2)
     dropping = threading.Thread(target=retention.run_once, kwargs={"now": 3 * DAY_S})
     with register.claim("2.25.1.0"):
         dropping.start()
@@ -114,11 +123,13 @@ def test_nothing_is_dropped_while_an_instance_is_being_compared(
         assert len(versions) == 1
 
 
-def test_without_keep_days_nothing_is_ever_dropped(spool: Spool, ledger: Ledger, register: Register) -> None:
+def test_without_keep_days_nothing_is_ever_dropped(
+    spool: Spool, arrivals: Arrivals, ledger: Ledger, register: Register
+) -> None:
     fill(spool, register, "2.25.1", instances=12)
     register.flush(now=0.0)
     close(ledger, now=0.0)
 
-    assert Retention(spool, ledger, register, keep_days=0).run_once(now=1e12) == 0
+    assert Retention(spool, arrivals, register, keep_days=0).run_once(now=1e12) == 0
 
     assert ledger.study_rows()[0].state is StudyState.NOT_ELIGIBLE

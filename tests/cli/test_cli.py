@@ -14,7 +14,7 @@ from pydicom import dcmread
 from node import eventlog
 from node.cli import main
 from node.holdings import Holdings
-from node.ledger import Ledger, open_database
+from node.ledger import Arrivals, open_database
 from node.settings import Settings
 from node.simulator.archive import Archive
 from node.spool import Spool
@@ -59,6 +59,7 @@ def test_every_verb_is_there(run) -> None:
         "jobs",
         "spool",
         "release",
+        "emg",
         "measure",
         "echo",
         "send",
@@ -100,6 +101,15 @@ def test_check_names_a_plug_in_that_is_missing(run, tmp_path: Path) -> None:
     assert "no plug-in 'none' among segmenters" in out
 
 
+def test_check_names_a_drop_folder_that_cannot_be_used(run, tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(f'[association]\nport = 0\n[emg]\nfolder = "{tmp_path / "nowhere"}"\n')
+
+    code, out, _err = run("--config", "site.toml", "check")
+
+    assert code == 2
+    assert "[emg] folder is no folder" in out
+
+
 def test_echo_and_send_reach_a_destination_by_its_name(run, tmp_path: Path) -> None:
     (tmp_path / "one.dcm").write_bytes(part10(mr()))
     with Archive(tmp_path / "archive") as archive:
@@ -135,7 +145,7 @@ def test_status_where_no_node_has_worked_is_exit_2(run, tmp_path: Path) -> None:
 def test_status_as_json_tells_that_nothing_runs(run, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    Ledger(open_database(data / "node.db"))
+    open_database(data / "node.db")
 
     code, out, _err = run("status", "--data", str(data), "--json")
 
@@ -146,7 +156,7 @@ def test_status_as_json_tells_that_nothing_runs(run, tmp_path: Path) -> None:
 def test_a_job_that_does_not_exist_is_told(run, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    Ledger(open_database(data / "node.db"))
+    open_database(data / "node.db")
 
     assert run("jobs", "show", "none", "--data", str(data))[0] == 2
     assert run("jobs", "retry", "none", "--data", str(data))[0] == 1
@@ -197,13 +207,13 @@ def held(tmp_path: Path) -> dict[str, bytes]:
     eventlog.use_alias_key(tmp_path / "data" / "alias.key")
     spool = Spool(tmp_path / "data" / "spool", segment_bytes=1 << 20, spare=0)
     list(spool.replay({}))
-    ledger = Ledger(open_database(tmp_path / "data" / "node.db"))
+    arrivals = Arrivals(open_database(tmp_path / "data" / "node.db"))
     sent = [(mr("2.25.1"), False), (mr("2.25.2"), False), (mr("2.25.2", PatientID="OTHER"), True)]
     for dataset, contradicts in sent:
         content = part10(dataset)
         head_length = len(content) - len(data_set_bytes(content))
         header = record(spool, content, origin_of(dataset), head_length=head_length)
-        ledger.enter([header.received(contradicts=contradicts)], now=1.0)
+        arrivals.enter([header.received(contradicts=contradicts)], now=1.0)
     spool.close()
     return {"first": data_set_bytes(part10(sent[0][0])), "alias": eventlog.alias(STUDY).encode()}
 
@@ -357,3 +367,48 @@ def test_a_ledger_that_is_not_a_database_is_told_without_a_traceback(run, tmp_pa
 
     assert (code, len(err.splitlines())) == (1, 1)
     assert err.startswith("failed: DatabaseError at node.ledger.")
+
+
+def test_what_emg_suspects_is_told_and_taken_back_for_a_study_that_may_still_come(run, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    open_database(data / "node.db")
+    where = ("--data", str(data))
+
+    told = [
+        run("emg", "add", STUDY, "--level", "l4/5", "--side", "li", *where),
+        run("emg", "add", "--accession", SECRET, "--level", "Th11", "--side", "right", *where),
+        run("emg", "add", "--patient-id", SECRET, "--study-date", "20260102", "--level", "L4", "--side", "R", *where),
+    ]
+    waiting = json.loads(run("emg", "list", "--json", *where)[1])["waiting"]
+    taken_back = run("emg", "forget", STUDY, *where)
+
+    assert [code for code, _out, _err in told] == [0, 0, 0]
+    assert waiting == 3
+    assert taken_back[0] == 0
+    assert json.loads(run("emg", "list", "--json", *where)[1])["waiting"] == 2
+    assert "2 statements wait" in run("status", *where)[1]
+    assert run("emg", "forget", STUDY, *where)[0] == 1
+    assert not any(SECRET in out + err for _code, out, err in told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ((STUDY, "--level", "L9", "--side", "left"), "C1 to S1"),
+        ((STUDY, "--level", "L4", "--side", "middle"), "left, right or both"),
+        (("--level", "L4", "--side", "left"), "no study"),
+        (("unknown-alias", "--level", "L4", "--side", "left"), "no UID"),
+    ],
+)
+def test_an_emg_finding_that_cannot_be_taken_is_a_fault_of_usage(
+    run, tmp_path: Path, arguments: tuple[str, ...], fault: str
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    open_database(data / "node.db")
+
+    code, _out, err = run("emg", "add", *arguments, "--data", str(data))
+
+    assert code == 2
+    assert fault in err

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from node.ledger import Ledger, open_database
+from node.ledger import open_database
+from node.ledger.ledger import Ledger
 from tests.crash.senders import GONE, Account, Sender, is_alive, start_receiver, threads
 from tests.crash.strace import PERSISTENCE, Strace
 from tests.peers import ServedNode, until

@@ -12,7 +12,8 @@ from pynetdicom import AE, evt
 from node.delivery import DicomStorage, Folder, Sender, echo
 from node.dicom.identifiers import InstanceUID
 from node.errors import DeliveryError
-from node.ledger import Ledger
+from node.ledger import Arrivals
+from node.ledger.ledger import Ledger
 from node.ports import Answer
 from node.records import DeliveryState, ResultRecord
 from node.settings import DestinationSettings
@@ -37,9 +38,9 @@ def dicom(port: int) -> DicomStorage:
 
 
 @pytest.fixture
-def owed(results: Results, ledger: Ledger) -> str:
+def owed(results: Results, arrivals: Arrivals, ledger: Ledger) -> str:
     """A job whose segmentation and report are owed to "pacs"."""
-    ledger.enter([FIRST], now=1.0)
+    arrivals.enter([FIRST], now=1.0)
     (job,) = close(ledger)
     records = [
         ResultRecord(InstanceUID(one.SOPInstanceUID), one.SOPClassUID, job.id, role, results.store(part10(one)))

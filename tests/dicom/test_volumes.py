@@ -122,7 +122,6 @@ def test_the_frames_of_an_enhanced_instance_are_sorted_by_position_too() -> None
 @pytest.mark.parametrize(
     ("folder", "slices"),
     [
-        ("canon_classic_3000", 10),
         ("philips_classic_1301", 12),
         ("siemens_XA30_classic", 6),
         ("uih_t1_gre_fsp_3d_sag", 12),
@@ -141,6 +140,24 @@ def test_several_time_points_or_echoes_in_one_series_are_refused_and_not_mixed(f
     files = sorted(shared("data", "vendor_pack_dcm_qa", folder).rglob("*.dcm"))
 
     assert code_of([dcmread(path) for path in files]) == "IN-2"
+
+
+def test_copies_of_a_frame_under_another_uid_are_named() -> None:
+    instances = numbered()
+    first = instances[0]
+    instances += [mr("2.25.77", ImagePositionPatient=first.ImagePositionPatient, PixelData=first.PixelData)]
+
+    with pytest.raises(VolumeError, match=r"1 of 6 places hold more than one frame.*; 1 frames are copies of others"):
+        stack(instances)
+
+
+def test_frames_of_one_place_with_other_pixels_are_no_copies() -> None:
+    instances = numbered()
+    instances += [mr("2.25.77", ImagePositionPatient=instances[0].ImagePositionPatient)]
+
+    with pytest.raises(VolumeError) as caught:
+        stack(instances)
+    assert "copies" not in caught.value.text
 
 
 def test_pixels_that_cannot_be_decoded_are_refused() -> None:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from node.jobs.port import QueueView
 from node.ledger import open_database
+from node.ledger.engine import engine_of
 from node.records import JobState
 from tests.conftest import ROOT
 
@@ -24,6 +25,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.database = open_database(folder / "node.db")
+        self.engine = engine_of(self.database)
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
@@ -39,12 +41,12 @@ class Bench:
         return file.read_text().splitlines() if file.exists() else []
 
     def enqueue(self, job: str) -> None:
-        with self.database.begin() as connection:
+        with self.engine.begin() as connection:
             self.view.enqueue_in(connection, "job", "q", job, job)
 
     @property
     def view(self) -> QueueView:
-        return QueueView(self.database)
+        return QueueView(self.engine)
 
     def state(self, job: str) -> JobState | None:
         return self.view.states([job]).get(job)
@@ -90,7 +92,7 @@ def test_a_job_enqueued_in_a_transaction_that_is_rolled_back_does_not_exist(benc
         bench.view.enqueue_in(connection, "job", "q", "a", "a")
         raise RuntimeError
 
-    with pytest.raises(RuntimeError), bench.database.begin() as connection:
+    with pytest.raises(RuntimeError), bench.engine.begin() as connection:
         enqueue_and_fail(connection)
     bench.enqueue("b")
     until(lambda: bench.state("b") is JobState.SUCCEEDED)

@@ -5,7 +5,8 @@ import pytest
 from node.console import Console
 from node.errors import SpoolError
 from node.jobs.pipeline import inputs_of
-from node.ledger import Ledger
+from node.ledger import Arrivals
+from node.ledger.ledger import Ledger
 from node.records import JobState, Role
 from node.settings import Settings
 from tests.jobs.test_port import Bench, bench, until
@@ -16,9 +17,8 @@ __all__ = ["bench"]  # a fixture
 
 def made_job(bench: Bench) -> str:
     """Return a job of the tiny node that is in its ledger as well."""
-    ledger = Ledger(bench.database)
-    ledger.enter([FIRST], now=1.0)
-    (job,) = close(ledger, now=2.0)
+    Arrivals(bench.database).enter([FIRST], now=1.0)
+    (job,) = close(Ledger(bench.database), now=2.0)
     (bench.folder / "work" / job.id).mkdir(parents=True)
     bench.enqueue(job.id)
     return job.id
@@ -35,7 +35,7 @@ def outcome(bench: Bench, job: str) -> str | None:
 
 
 def can_be_dropped(bench: Bench) -> bool:
-    return Ledger(bench.database).expire(before_s=1e9) == 1
+    return Arrivals(bench.database).expire(before_s=1e9) == 1
 
 
 @pytest.mark.slow
@@ -100,16 +100,16 @@ def test_a_job_whose_study_was_dropped_is_not_tried_again(bench: Bench) -> None:
 
 
 @pytest.fixture
-def job(ledger: Ledger) -> str:
-    ledger.enter([FIRST], now=1.0)
+def job(arrivals: Arrivals, ledger: Ledger) -> str:
+    arrivals.enter([FIRST], now=1.0)
     (made,) = close(ledger, now=2.0)
     ledger.fail(made.id, "failed", now=3.0)
     return str(made.id)
 
 
-def test_what_a_job_measures_is_all_of_its_instances_or_an_error(ledger: Ledger, job: str) -> None:
+def test_what_a_job_measures_is_all_of_its_instances_or_an_error(arrivals: Arrivals, ledger: Ledger, job: str) -> None:
     before = inputs_of(ledger, job)
-    ledger.expire(before_s=1e9)
+    arrivals.expire(before_s=1e9)
 
     assert [len(one) for one in before.values()] == [1]
     assert list(before) == [Role.POST]

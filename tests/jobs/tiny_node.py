@@ -14,7 +14,8 @@ from pathlib import Path
 from node.errors import ReportError
 from node.jobs.port import JobQueue
 from node.jobs.watch import Settler
-from node.ledger import Ledger, open_database
+from node.ledger import open_database
+from node.ledger.ledger import Ledger
 from node.loops import repeat
 
 STEPS = ("first", "second", "third")
@@ -22,8 +23,8 @@ STEPS = ("first", "second", "third")
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    database = open_database(folder / "node.db")
-    queue = JobQueue(database, executor_id="tiny", lock_file=folder / "node.lock")
+    ledger = Ledger(open_database(folder / "node.db"))
+    queue = JobQueue(ledger.engine, executor_id="tiny", lock_file=folder / "node.lock")
 
     def make(step: str):
         def run(job: str) -> str:
@@ -46,7 +47,7 @@ def main() -> None:
 
     queue.workflow("job", job, recovery_attempts=int(sys.argv[2]) if len(sys.argv) > 2 else 20)
     queue.launch({"q": 1}, poll_every_s=0.05)
-    settler = Settler(queue, Ledger(database), workflow="job", work=folder / "work")
+    settler = Settler(queue, ledger, workflow="job", work=folder / "work")
     repeat(settler.run_once, 0.2, "settler")
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())

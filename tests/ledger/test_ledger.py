@@ -1,6 +1,7 @@
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,9 @@ import sqlalchemy as sa
 
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
 from node.errors import LedgerError
-from node.ledger import GatheringStudy, Ledger, open_database
-from node.ledger.schema import ledger_version
+from node.ledger import Arrivals, Database, open_database
+from node.ledger.engine import engine_of
+from node.ledger.ledger import GatheringStudy, Ledger
 from node.records import (
     DeliveryState,
     Job,
@@ -21,6 +23,8 @@ from node.records import (
     Role,
     RoleDecision,
     SegmentEnd,
+    SeriesRole,
+    StackKey,
     StudyState,
     Version,
 )
@@ -53,8 +57,8 @@ def close(ledger: Ledger, *, now: float = 100.0, eligible: bool = True) -> list[
     ledger.close(
         gathered,
         whole_by={one.series: "quiet"},
-        roles={one.series: RoleDecision(Role.POST, "because")},
-        selection={Role.POST: one.series} if eligible else None,
+        roles={StackKey(one.series): RoleDecision(SeriesRole.AXIAL_T1, "because")},
+        selection={Role.POST: StackKey(one.series)} if eligible else None,
         reason="",
         enqueue=lambda _connection, job: jobs.append(job),
         now=now,
@@ -78,84 +82,86 @@ def states(database: Path) -> dict[str, str]:
         return dict(connection.execute("SELECT uid, state FROM study"))
 
 
-def test_what_is_entered_is_found_where_it_is(ledger: Ledger) -> None:
-    ledger.enter([FIRST, SECOND], now=1.0)
+def test_what_is_entered_is_found_where_it_is(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST, SECOND], now=1.0)
 
-    assert ledger.versions(FIRST.origin.sop_instance) == [Version(FIRST.place, False)]
+    assert arrivals.versions(FIRST.origin.sop_instance) == [Version(FIRST.place, False)]
     assert ledger.places(STUDY, SERIES) == [FIRST.place, SECOND.place]
-    assert ledger.ends() == {1: SECOND.following}
-    assert ledger.needed_segments() == {1}
+    assert arrivals.ends() == {1: SECOND.following}
+    assert arrivals.needed_segments() == {1}
     (gathered,) = ledger.gathering()
     assert [(one.series, one.instances, one.last_seen_s) for one in gathered.series] == [(SERIES, 2, 1.0)]
 
 
-def test_a_batch_entered_twice_is_there_once(ledger: Ledger) -> None:
-    ledger.enter([FIRST, SECOND], now=1.0)
-    ledger.enter([FIRST, SECOND], now=2.0)
+def test_a_batch_entered_twice_is_there_once(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST, SECOND], now=1.0)
+    arrivals.enter([FIRST, SECOND], now=2.0)
 
     assert ledger.counts()["instances"] == 2
-    assert ledger.versions(FIRST.origin.sop_instance) == [Version(FIRST.place, False)]
+    assert arrivals.versions(FIRST.origin.sop_instance) == [Version(FIRST.place, False)]
     assert state(ledger) is StudyState.GATHERING
 
 
-def test_the_rows_follow_each_segment_by_itself(ledger: Ledger) -> None:
-    ledger.enter([received(1), received(2, segment=2), received(3)], now=1.0)
-    ledger.enter([received(4)], now=2.0)
+def test_the_rows_follow_each_segment_by_itself(arrivals: Arrivals) -> None:
+    arrivals.enter([received(1), received(2, segment=2), received(3)], now=1.0)
+    arrivals.enter([received(4)], now=2.0)
 
-    assert {number: end.sequence for number, end in ledger.ends().items()} == {1: 4, 2: 2}
-
-
-def test_a_batch_that_breaks_off_leaves_nothing(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    from node.ledger import ledger as module
-
-    broken = sa.text("INSERT INTO nowhere VALUES (:number, :generation, :written, :sequence)")
-    monkeypatch.setattr(module, "_UPSERT_SEGMENT", broken)
-
-    with pytest.raises(sa.exc.OperationalError):
-        ledger.enter([FIRST], now=1.0)
-
-    assert (ledger.counts(), ledger.ends()) == ({"instances": 0}, {})
+    assert {number: end.sequence for number, end in arrivals.ends().items()} == {1: 4, 2: 2}
 
 
-def test_a_series_that_is_sent_again_is_not_quiet_and_reopens_nothing(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
-    ledger.enter([], repeated=[(STUDY, SERIES)], now=50.0)
+def test_a_batch_that_breaks_off_leaves_nothing(
+    arrivals: Arrivals, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from node.ledger import arrivals as module
+
+    monkeypatch.setattr(module, "_ENTER_SEGMENT", "INSERT INTO nowhere VALUES (?, ?, ?, ?)")
+
+    with pytest.raises(sqlite3.OperationalError):
+        arrivals.enter([FIRST], now=1.0)
+
+    assert (ledger.counts(), arrivals.ends()) == ({"instances": 0}, {})
+
+
+def test_a_series_that_is_sent_again_is_not_quiet_and_reopens_nothing(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
+    arrivals.enter([], repeated=[(STUDY, SERIES)], now=50.0)
     (gathered,) = ledger.gathering()
     close(ledger)
-    ledger.enter([], repeated=[(STUDY, SERIES)], now=200.0)
+    arrivals.enter([], repeated=[(STUDY, SERIES)], now=200.0)
 
     assert [one.last_seen_s for one in gathered.series] == [50.0]
     assert ledger.gathering() == []
 
 
-def test_a_lookup_sees_what_is_committed_only(ledger: Ledger) -> None:
-    """It has a connection of its own: on one of the pool's it would see into the transaction of another thread."""
-    ledger.enter([FIRST], now=1.0)
-    ledger.versions(FIRST.origin.sop_instance)
+def test_a_lookup_sees_what_is_committed_only(arrivals: Arrivals, database: Database) -> None:
+    """Its thread has a connection of its own: on another's it would see into a transaction."""
+    arrivals.enter([FIRST], now=1.0)
+    arrivals.versions(FIRST.origin.sop_instance)
 
-    with ledger.database.begin() as writing:
-        writing.exec_driver_sql("DELETE FROM instance")
-        seen = ledger.versions(FIRST.origin.sop_instance)
-        writing.rollback()
+    with ThreadPoolExecutor(1) as other, closing(database.connect()) as writing:
+        writing.execute("DELETE FROM instance")
+        seen = other.submit(arrivals.versions, FIRST.origin.sop_instance).result()
 
     assert seen == [Version(FIRST.place, False)]
 
 
-def test_nobody_changes_a_study_between_the_look_at_it_and_the_entry(ledger: Ledger, tmp_path: Path) -> None:
+def test_nobody_changes_a_study_between_the_look_at_it_and_the_entry(
+    arrivals: Arrivals, database: Database, tmp_path: Path
+) -> None:
     """Else an operator's release in that moment is undone, or another patient missed."""
-    ledger.enter([FIRST], now=1.0)
+    arrivals.enter([FIRST], now=1.0)
     refused: list[str] = []
 
-    def interfere(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
-        if statement.startswith("SELECT study.state"):
+    def interfere(statement: str) -> None:
+        if "FROM study" in statement:
             with closing(sqlite3.connect(tmp_path / "node.db", timeout=0)) as other:
                 try:
                     other.execute("UPDATE study SET patient_id = 'ANOTHER'")
                 except sqlite3.OperationalError as error:
                     refused.append(str(error))
 
-    sa.event.listen(ledger.database, "after_cursor_execute", interfere)
-    ledger.enter([SECOND], now=2.0)
+    database.connection.set_trace_callback(interfere)  # called as a statement begins
+    arrivals.enter([SECOND], now=2.0)
 
     assert refused == ["database is locked"]
 
@@ -163,10 +169,10 @@ def test_nobody_changes_a_study_between_the_look_at_it_and_the_entry(ledger: Led
 # ------------------------------------------------------------------ studies that are held
 
 
-def test_a_contradiction_holds_the_study_and_more_instances_do_not_free_it(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
-    held = ledger.enter([received(2, contradicts=True, sop_instance=FIRST.origin.sop_instance)], now=2.0)
-    again = ledger.enter([THIRD], now=3.0)
+def test_a_contradiction_holds_the_study_and_more_instances_do_not_free_it(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
+    held = arrivals.enter([received(2, contradicts=True, sop_instance=FIRST.origin.sop_instance)], now=2.0)
+    again = arrivals.enter([THIRD], now=3.0)
 
     assert [one.reason for one in held] == ["two contents under one SOP Instance UID"]
     assert again == []  # it was held already: one alarm
@@ -174,8 +180,8 @@ def test_a_contradiction_holds_the_study_and_more_instances_do_not_free_it(ledge
     assert ledger.gathering() == []
 
 
-def test_a_contradiction_within_one_batch_holds_a_new_study(ledger: Ledger) -> None:
-    held = ledger.enter([FIRST, received(2, contradicts=True, sop_instance=FIRST.origin.sop_instance)], now=1.0)
+def test_a_contradiction_within_one_batch_holds_a_new_study(arrivals: Arrivals, ledger: Ledger) -> None:
+    held = arrivals.enter([FIRST, received(2, contradicts=True, sop_instance=FIRST.origin.sop_instance)], now=1.0)
 
     assert len(held) == 1
     assert state(ledger) is StudyState.HELD
@@ -183,12 +189,12 @@ def test_a_contradiction_within_one_batch_holds_a_new_study(ledger: Ledger) -> N
 
 @pytest.mark.parametrize("in_one_batch", [False, True])
 def test_the_study_of_the_contradicted_instance_is_held_as_well(
-    ledger: Ledger, tmp_path: Path, in_one_batch: bool
+    arrivals: Arrivals, tmp_path: Path, in_one_batch: bool
 ) -> None:
     liar = received(2, contradicts=True, sop_instance=FIRST.origin.sop_instance, study=OTHER_STUDY, series=OTHER_SERIES)
 
     batches = [[FIRST, liar]] if in_one_batch else [[FIRST], [liar]]
-    held = [one for batch in batches for one in ledger.enter(batch, now=1.0)]
+    held = [one for batch in batches for one in arrivals.enter(batch, now=1.0)]
 
     assert states(tmp_path / "node.db") == {STUDY: "held", OTHER_STUDY: "held"}
     assert len(held) == 2
@@ -196,21 +202,23 @@ def test_the_study_of_the_contradicted_instance_is_held_as_well(
 
 @pytest.mark.parametrize("in_one_batch", [False, True])
 @pytest.mark.parametrize("stranger", [{"patient_id": "SOMEBODY ELSE"}, {"issuer": "ANOTHER HOSPITAL"}])
-def test_two_patients_under_one_study_hold_it(ledger: Ledger, stranger: dict[str, str], in_one_batch: bool) -> None:
+def test_two_patients_under_one_study_hold_it(
+    arrivals: Arrivals, ledger: Ledger, stranger: dict[str, str], in_one_batch: bool
+) -> None:
     other = received(2, **stranger)
 
     batches = [[FIRST, other]] if in_one_batch else [[FIRST], [other]]
-    held = [one.reason for batch in batches for one in ledger.enter(batch, now=1.0)]
+    held = [one.reason for batch in batches for one in arrivals.enter(batch, now=1.0)]
 
     assert held == ["two patients under one Study Instance UID"]
     assert state(ledger) is StudyState.HELD
 
 
-def test_a_study_that_was_held_while_it_was_looked_at_is_not_closed(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_a_study_that_was_held_while_it_was_looked_at_is_not_closed(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
     (before,) = ledger.gathering()
     liar = received(2, contradicts=True, sop_instance=FIRST.origin.sop_instance, study=OTHER_STUDY, series=OTHER_SERIES)
-    ledger.enter([liar], now=2.0)  # it holds the first study without adding to it
+    arrivals.enter([liar], now=2.0)  # it holds the first study without adding to it
 
     closed = ledger.close(
         before, whole_by={}, roles={}, selection=None, reason="nothing", enqueue=enqueue_nothing, now=3.0
@@ -221,9 +229,11 @@ def test_a_study_that_was_held_while_it_was_looked_at_is_not_closed(ledger: Ledg
 
 
 @pytest.mark.parametrize(("latest", "counts"), [(False, 1), (True, 2)])
-def test_a_released_study_gathers_with_the_contents_that_were_chosen(ledger: Ledger, latest: bool, counts: int) -> None:
+def test_a_released_study_gathers_with_the_contents_that_were_chosen(
+    arrivals: Arrivals, ledger: Ledger, latest: bool, counts: int
+) -> None:
     contents = [FIRST, received(2, contradicts=True, sop_instance=FIRST.origin.sop_instance)]
-    ledger.enter([*contents, THIRD], now=1.0)
+    arrivals.enter([*contents, THIRD], now=1.0)
     (row,) = ledger.study_rows()
 
     left_out = ledger.release(row.alias, latest=latest, now=5.0)
@@ -234,26 +244,26 @@ def test_a_released_study_gathers_with_the_contents_that_were_chosen(ledger: Led
     assert ledger.places(STUDY, SERIES) == [contents[counts - 1].place, THIRD.place]
     (job,) = close(ledger)
     assert [place for _uid, place in ledger.inputs(job.id)[Role.POST]] == [contents[counts - 1].place, THIRD.place]
-    assert len(ledger.versions(FIRST.origin.sop_instance)) == 2
+    assert len(arrivals.versions(FIRST.origin.sop_instance)) == 2
 
 
 @pytest.mark.parametrize(("latest", "counts"), [(False, 0), (True, 1)])
 def test_a_released_study_is_of_one_patient_and_more_of_that_one_do_not_hold_it(
-    ledger: Ledger, latest: bool, counts: int
+    arrivals: Arrivals, ledger: Ledger, latest: bool, counts: int
 ) -> None:
     patients = ("FIRST", "SECOND")
-    ledger.enter([received(1, patient_id=patients[0]), received(2, patient_id=patients[1])], now=1.0)
+    arrivals.enter([received(1, patient_id=patients[0]), received(2, patient_id=patients[1])], now=1.0)
     (row,) = ledger.study_rows()
 
     assert ledger.release(row.alias, latest=latest, now=5.0) == 1
 
     assert ledger.places(STUDY, SERIES) == [received(1 + counts).place]
-    assert ledger.enter([received(3, patient_id=patients[counts])], now=6.0) == []
-    assert len(ledger.enter([received(4, patient_id=patients[1 - counts])], now=7.0)) == 1
+    assert arrivals.enter([received(3, patient_id=patients[counts])], now=6.0) == []
+    assert len(arrivals.enter([received(4, patient_id=patients[1 - counts])], now=7.0)) == 1
 
 
-def test_only_what_is_held_can_be_released(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_only_what_is_held_can_be_released(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
     (row,) = ledger.study_rows()
 
     assert ledger.release(row.alias, latest=False, now=2.0) is None
@@ -263,55 +273,59 @@ def test_only_what_is_held_can_be_released(ledger: Ledger) -> None:
 # ------------------------------------------------------------------ retention
 
 
-def test_a_study_that_is_done_with_expires_and_needs_no_segment(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_a_study_that_is_done_with_expires_and_needs_no_segment(
+    arrivals: Arrivals, ledger: Ledger, tmp_path: Path
+) -> None:
+    arrivals.enter([FIRST], now=1.0)
     close(ledger, eligible=False)
 
-    assert ledger.expire(before_s=1.0) == 0  # seen at that very moment
-    assert ledger.expire(before_s=1.5) == 1
+    assert arrivals.expire(before_s=1.0) == 0  # seen at that very moment
+    assert arrivals.expire(before_s=1.5) == 1
 
     assert states(tmp_path / "node.db") == {STUDY: "expired"}
-    assert (ledger.needed_segments(), ledger.versions(FIRST.origin.sop_instance)) == (set(), [])
-    assert ledger.ends() == {1: FIRST.following}  # what was dropped is not entered again at the next start
+    assert (arrivals.needed_segments(), arrivals.versions(FIRST.origin.sop_instance)) == (set(), [])
+    assert arrivals.ends() == {1: FIRST.following}  # what was dropped is not entered again at the next start
 
 
-def test_a_study_expires_when_its_job_is_settled_and_its_results_are_delivered(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_a_study_expires_when_its_job_is_settled_and_its_results_are_delivered(
+    arrivals: Arrivals, ledger: Ledger
+) -> None:
+    arrivals.enter([FIRST], now=1.0)
     (job,) = close(ledger)
-    expired = [ledger.expire(before_s=1e9)]
+    expired = [arrivals.expire(before_s=1e9)]
     settle(ledger, job)
-    expired.append(ledger.expire(before_s=1e9))
+    expired.append(arrivals.expire(before_s=1e9))
     ledger.note_delivery(f"2.25.9.{job.generation}", "pacs", DeliveryState.STORED, "0x0000", attempt=1, now=300.0)
-    expired.append(ledger.expire(before_s=1e9))
+    expired.append(arrivals.expire(before_s=1e9))
 
     assert expired == [0, 0, 1]
 
 
-def test_neither_a_gathering_nor_a_held_study_expires(ledger: Ledger) -> None:
-    ledger.enter([FIRST, received(2, study=OTHER_STUDY, series=OTHER_SERIES)], now=1.0)
-    ledger.enter([received(3, study=OTHER_STUDY, series=OTHER_SERIES, patient_id="ANOTHER")], now=1.0)
+def test_neither_a_gathering_nor_a_held_study_expires(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST, received(2, study=OTHER_STUDY, series=OTHER_SERIES)], now=1.0)
+    arrivals.enter([received(3, study=OTHER_STUDY, series=OTHER_SERIES, patient_id="ANOTHER")], now=1.0)
 
-    assert ledger.expire(before_s=1e9) == 0
+    assert arrivals.expire(before_s=1e9) == 0
     assert ledger.counts()["instances"] == 3
 
 
-def test_an_instance_of_an_expired_study_opens_it_again(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_an_instance_of_an_expired_study_opens_it_again(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
     close(ledger, eligible=False)
-    ledger.expire(before_s=1e9)
+    arrivals.expire(before_s=1e9)
 
-    ledger.enter([SECOND], now=2.0)
+    arrivals.enter([SECOND], now=2.0)
 
     assert [one.instances for one in ledger.gathering()[0].series] == [1]
 
 
-def test_a_job_of_an_expired_study_never_gets_the_instances_of_another(ledger: Ledger) -> None:
+def test_a_job_of_an_expired_study_never_gets_the_instances_of_another(arrivals: Arrivals, ledger: Ledger) -> None:
     """Jobs list ids, and those of a table that was emptied would else be given again."""
-    ledger.enter([FIRST], now=1.0)
+    arrivals.enter([FIRST], now=1.0)
     (job,) = close(ledger)
     ledger.fail(job.id, "no memory", now=50.0)
-    ledger.expire(before_s=1e9)
-    ledger.enter([received(2, study=OTHER_STUDY, series=OTHER_SERIES)], now=60.0)
+    arrivals.expire(before_s=1e9)
+    arrivals.enter([received(2, study=OTHER_STUDY, series=OTHER_SERIES)], now=60.0)
 
     assert ledger.inputs(job.id) == {Role.POST: []}
 
@@ -319,9 +333,9 @@ def test_a_job_of_an_expired_study_never_gets_the_instances_of_another(ledger: L
 @pytest.mark.slow
 def test_four_processes_open_new_ledgers_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from node.ledger import Ledger, open_database;"
+        "import sys; from pathlib import Path; from node.ledger import Arrivals, Database, open_database;"
         "print('ready', flush=True); sys.stdin.readline();"
-        "print([Ledger(open_database(Path(sys.argv[1]) / f'{n}.db')).counts()['instances'] for n in range(30)])"
+        "print([len(Arrivals(open_database(Path(sys.argv[1]) / f'{n}.db')).ends()) for n in range(30)])"
     )
     openers = [
         subprocess.Popen(
@@ -363,14 +377,17 @@ def test_a_database_is_opened_while_a_worker_holds_its_lock(tmp_path: Path) -> N
 def test_a_commit_is_synced_to_disk(tmp_path: Path) -> None:
     database = open_database(tmp_path / "node.db")
 
-    with database.connect() as connection:
-        found = [connection.execute(sa.text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous")]
+    with closing(database.connect()) as ours, closing(engine_of(database).raw_connection()) as queues:
+        found = [
+            [connection.cursor().execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+            for connection in (ours, queues)
+        ]
 
-    assert found == ["wal", 2]  # 2: FULL
+    assert found == [["wal", 2]] * 2  # 2: FULL
 
 
-def test_closing_a_study_makes_its_job_in_the_same_transaction(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_closing_a_study_makes_its_job_in_the_same_transaction(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
     (gathered,) = ledger.gathering()
 
     def fail(_connection: sa.Connection, _job: Job) -> None:
@@ -380,8 +397,8 @@ def test_closing_a_study_makes_its_job_in_the_same_transaction(ledger: Ledger) -
         ledger.close(
             gathered,
             whole_by={SERIES: "quiet"},
-            roles={SERIES: RoleDecision(Role.POST, "because")},
-            selection={Role.POST: SERIES},
+            roles={StackKey(SERIES): RoleDecision(SeriesRole.AXIAL_T1, "because")},
+            selection={Role.POST: StackKey(SERIES)},
             reason="",
             enqueue=fail,
             now=2.0,
@@ -391,10 +408,10 @@ def test_closing_a_study_makes_its_job_in_the_same_transaction(ledger: Ledger) -
     assert [row.state for row in ledger.study_rows()] == [StudyState.GATHERING]
 
 
-def test_a_study_that_grew_while_it_was_looked_at_stays_open(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_a_study_that_grew_while_it_was_looked_at_stays_open(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
     (before,) = ledger.gathering()
-    ledger.enter([SECOND], now=2.0)
+    arrivals.enter([SECOND], now=2.0)
 
     closed = ledger.close(
         GatheringStudy(before.study, before.changes, before.series),
@@ -410,68 +427,70 @@ def test_a_study_that_grew_while_it_was_looked_at_stays_open(ledger: Ledger) -> 
     assert len(ledger.gathering()) == 1
 
 
-def test_a_late_instance_reopens_a_study_and_its_next_job_is_a_new_generation(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_a_late_instance_reopens_a_study_and_its_next_job_is_a_new_generation(
+    arrivals: Arrivals, ledger: Ledger
+) -> None:
+    arrivals.enter([FIRST], now=1.0)
     (first,) = close(ledger)
-    ledger.enter([SECOND], now=3.0)
+    arrivals.enter([SECOND], now=3.0)
     (second,) = close(ledger, now=101.0)
 
     assert (first.generation, second.generation) == (1, 2)
     assert len(ledger.inputs(second.id)[Role.POST]) == 2
 
 
-def test_a_job_with_the_inputs_of_an_older_one_repeats_it(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_a_job_with_the_inputs_of_an_older_one_repeats_it(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
     (first,) = close(ledger)
     ledger.note_inputs(first.id, "digest")
     settle(ledger, first)
-    ledger.enter([SECOND], now=3.0)
+    arrivals.enter([SECOND], now=3.0)
     (second,) = close(ledger, now=101.0)
 
     assert ledger.note_inputs(second.id, "digest") == first.id
     assert ledger.note_inputs(first.id, "digest") is None  # a step that a crash repeats finds itself, not its heir
 
 
-def test_a_job_that_was_cancelled_does_not_stand_in_for_a_later_one(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_a_job_that_was_cancelled_does_not_stand_in_for_a_later_one(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
     (first,) = close(ledger)
     ledger.note_inputs(first.id, "digest")  # and nothing more: it has no results, and never will
-    ledger.enter([SECOND], now=60.0)
+    arrivals.enter([SECOND], now=60.0)
     (second,) = close(ledger, now=101.0)
 
     assert ledger.note_inputs(second.id, "digest") is None
 
 
-def test_a_job_measures_what_was_there_when_its_study_was_closed(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_a_job_measures_what_was_there_when_its_study_was_closed(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
     (first,) = close(ledger)
-    ledger.enter([SECOND], now=60.0)
+    arrivals.enter([SECOND], now=60.0)
 
     assert ledger.inputs(first.id)[Role.POST] == [(InstanceUID(FIRST.origin.sop_instance), FIRST.place)]
 
 
-def test_a_failed_job_does_not_stand_in_for_a_later_one(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_a_failed_job_does_not_stand_in_for_a_later_one(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
     (first,) = close(ledger)
     ledger.note_inputs(first.id, "digest")
     ledger.fail(first.id, "no memory", now=50.0)
-    ledger.enter([SECOND], now=60.0)
+    arrivals.enter([SECOND], now=60.0)
     (second,) = close(ledger, now=101.0)
 
     assert ledger.note_inputs(second.id, "digest") is None
 
 
-def test_an_outage_of_ours_is_not_quiet_time(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_an_outage_of_ours_is_not_quiet_time(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
 
-    ledger.excuse_outage(now=1000.0)
+    arrivals.excuse_outage(now=1000.0)
 
     (gathered,) = ledger.gathering()
     assert [one.last_seen_s for one in gathered.series] == [1000.0]
 
 
-def test_settling_twice_owes_each_object_once(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_settling_twice_owes_each_object_once(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
     (job,) = close(ledger)
     settle(ledger, job)
     settle(ledger, job)
@@ -479,8 +498,8 @@ def test_settling_twice_owes_each_object_once(ledger: Ledger) -> None:
     assert [one.state for one in ledger.delivery_rows(job.id)] == [DeliveryState.OWED]
 
 
-def test_abandoned_objects_are_owed_again_and_their_attempts_go_on(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_abandoned_objects_are_owed_again_and_their_attempts_go_on(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
     (job,) = close(ledger)
     settle(ledger, job)
     report = ResultRecord(InstanceUID("2.25.9.9"), "1.2", job.id, "sr", "path")
@@ -497,67 +516,67 @@ def test_abandoned_objects_are_owed_again_and_their_attempts_go_on(ledger: Ledge
 
 
 def test_tables_of_another_version_are_refused(tmp_path: Path) -> None:
-    database = open_database(tmp_path / "node.db")
-    Ledger(database)
-    with database.begin() as connection:
-        connection.execute(ledger_version.update().values(version=99))
+    with open_database(tmp_path / "node.db").begin() as connection:
+        connection.execute("UPDATE ledger_version SET version = 99")
 
     with pytest.raises(LedgerError, match="version 99"):
-        Ledger(database)
+        open_database(tmp_path / "node.db")
 
 
-def test_a_state_that_does_not_exist_cannot_be_written(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_a_state_that_does_not_exist_cannot_be_written(arrivals: Arrivals, tmp_path: Path) -> None:
+    arrivals.enter([FIRST], now=1.0)
 
     with sqlite3.connect(tmp_path / "node.db") as connection, pytest.raises(sqlite3.IntegrityError):
         connection.execute("UPDATE study SET state = 'finished'")
 
 
-def test_a_release_changes_no_other_study_and_leaves_no_instance_out(ledger: Ledger) -> None:
+def test_a_release_changes_no_other_study_and_leaves_no_instance_out(arrivals: Arrivals, ledger: Ledger) -> None:
     """The same UID came in two studies with two contents: each keeps its own."""
     elsewhere = received(9, sop_instance=f"{SERIES}.1", study=OTHER_STUDY, series=OTHER_SERIES, contradicts=True)
-    ledger.enter([FIRST, SECOND], now=1.0)
-    ledger.enter([elsewhere], now=2.0)
+    arrivals.enter([FIRST, SECOND], now=1.0)
+    arrivals.enter([elsewhere], now=2.0)
     first, second = sorted(ledger.study_rows(), key=lambda row: row.instances, reverse=True)
 
     assert (first.state, second.state) == (StudyState.HELD, StudyState.HELD)
     assert ledger.release(first.alias, latest=True, now=3.0) == 0
 
     assert [one.instances for one in ledger.gathering()[0].series] == [2]
-    assert [one.contradicts for one in ledger.versions(f"{SERIES}.1")] == [False, True]
+    assert [one.contradicts for one in arrivals.versions(f"{SERIES}.1")] == [False, True]
     now = {row.alias: row.state for row in ledger.study_rows()}
     assert (now[first.alias], now[second.alias]) == (StudyState.GATHERING, StudyState.HELD)
 
 
 @pytest.mark.parametrize("latest", [False, True])
-def test_first_and_latest_are_told_by_the_time_of_arrival(ledger: Ledger, latest: bool) -> None:
+def test_first_and_latest_are_told_by_the_time_of_arrival(arrivals: Arrivals, ledger: Ledger, latest: bool) -> None:
     """A ledger that was lost is entered again segment by segment, not in the order of arrival."""
     older = replace(received(2, sop_instance=f"{SERIES}.1", contradicts=True), received_s=0.5)
-    ledger.enter([FIRST, older], now=1.0)
+    arrivals.enter([FIRST, older], now=1.0)
 
     ledger.release(ledger.study_rows()[0].alias, latest=latest, now=3.0)
 
-    contradicts = [one.contradicts for one in ledger.versions(f"{SERIES}.1")]
+    contradicts = [one.contradicts for one in arrivals.versions(f"{SERIES}.1")]
     assert contradicts == ([False, True] if latest else [True, False])
 
 
-def test_a_study_that_comes_again_is_not_old(ledger: Ledger) -> None:
-    ledger.enter([FIRST], now=1.0)
+def test_a_study_that_comes_again_is_not_old(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
     close(ledger, eligible=False)
-    ledger.enter([], repeated=[(STUDY, SERIES)], now=1000.0)
+    arrivals.enter([], repeated=[(STUDY, SERIES)], now=1000.0)
 
-    assert ledger.expire(before_s=999.0) == 0
-    assert ledger.expire(before_s=1001.0) == 1
+    assert arrivals.expire(before_s=999.0) == 0
+    assert arrivals.expire(before_s=1001.0) == 1
 
 
-def test_all_that_is_held_is_told_page_by_page(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.ledger.ledger._PAGE", 2)
-    ledger.enter([received(k) for k in range(1, 6)], now=1.0)
+def test_all_that_is_held_is_told_page_by_page(
+    arrivals: Arrivals, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.ledger.arrivals._PAGE", 2)
+    arrivals.enter([received(k) for k in range(1, 6)], now=1.0)
 
-    told = [one.sop_instance for one in ledger.held()]
-    place = next(iter(ledger.held(STUDY))).place
+    told = [one.sop_instance for one in arrivals.held()]
+    place = next(iter(arrivals.held(STUDY))).place
 
     assert told == [f"{SERIES}.{k}" for k in range(1, 6)]
-    assert ledger.still_held(place)
-    assert not ledger.still_held(replace(place, offset=place.offset + 1))
-    assert ledger.instances_by_segment() == {1: 5}
+    assert arrivals.still_held(place)
+    assert not arrivals.still_held(replace(place, offset=place.offset + 1))
+    assert arrivals.instances_by_segment() == {1: 5}

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from node.association.tls import ServerTls
-from node.ledger import Ledger, open_database
+from node.ledger import open_database
+from node.ledger.engine import engine_of
 from node.reception import is_of_the_port, warn_of_end
 from node.spool import Spool
 from tests.association.test_tls import Authority
@@ -38,20 +39,20 @@ def test_a_ledger_that_refuses_a_row_at_the_start_is_told_without_what_the_row_s
     dataset = mr(PatientID="CANARY-ID")
     record(spool, part10(dataset), origin_of(dataset))
     spool.close()
-    Ledger(open_database(tmp_path / "node.db"))
+    open_database(tmp_path / "node.db")
     with closing(sqlite3.connect(tmp_path / "node.db")) as other:
         other.execute("CREATE TRIGGER refuse BEFORE INSERT ON study BEGIN SELECT RAISE(ABORT, 'no'); END")
 
     ended = receive(tmp_path)
 
     assert ended.returncode == 1
-    assert re.search(r"N123 .* error=IntegrityError at=node\.ledger\.ledger:\d+\n", ended.stderr)
-    assert re.search(r"^failed: IntegrityError at node\.ledger\.ledger:\d+$", ended.stderr, re.MULTILINE)
+    assert re.search(r"N123 .* error=IntegrityError at=node\.ledger\.arrivals:\d+\n", ended.stderr)
+    assert re.search(r"^failed: IntegrityError at node\.ledger\.arrivals:\d+$", ended.stderr, re.MULTILINE)
     assert not [secret for secret in ("CANARY", "Traceback", "2.25.1", "INSERT") if secret in ended.stderr]
 
 
 def test_the_text_of_a_statements_error_does_not_hold_what_the_statement_was_given(tmp_path: Path) -> None:
-    database = open_database(tmp_path / "node.db")
+    database = engine_of(open_database(tmp_path / "node.db"))
     with database.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE one (value TEXT CHECK (value = ''))")
 

@@ -17,12 +17,14 @@ from node.findings import (
     Findings,
     Gate,
     LesionFindings,
+    Location,
     Measurement,
     MuscleFindings,
     Note,
     Outcome,
     Regions,
     Side,
+    Suspicion,
 )
 from node.report import ResultObject, SeriesEvidence, build
 from node.settings import ReportSettings
@@ -220,6 +222,18 @@ MEASUREMENTS = {
             ),
         ),
         regions(vessels=False),
+    ),
+    "levels and a suspicion by EMG": Measurement(
+        replace(
+            WITH_LESION,
+            lesions=(replace(LESION, location=Location("L4", LESION_MM, (4, 5))),),
+            muscles=tuple(
+                replace(muscle, location=Location("L2 to L5", LESION_MM, (2, 7))) for muscle in WITH_LESION.muscles
+            ),
+            level_basis="vertebral level counted from S1, assuming five lumbar vertebrae; labeller known 1",
+            suspicion=Suspicion("L4", "left", "order", "RequestAttributesSequence"),
+        ),
+        regions(),
     ),
     "no findings": Measurement(WITHOUT_LESION, regions(lesions=False, vessels=False)),
     "refused with muscles": Measurement(

@@ -1,0 +1,71 @@
+"""Counts: what the headers of a series say is missing of it. Pure.
+
+Headers count in several ways, none of which every scanner writes, or writes rightly: so a count that is not reached
+lets a series wait longer, and one that is reached proves nothing.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from pydicom.dataset import Dataset
+
+from node.completion.facts import StackFacts
+
+
+def lacking_of(stacks: Sequence[StackFacts], headers: Sequence[Dataset]) -> str:
+    """Return what is missing of a series by its own headers, in our own words; "" if nothing is known to be.
+
+    Parameters
+    ----------
+    stacks : sequence of StackFacts
+        The stacks of the series.
+    headers : sequence of Dataset
+        The headers of all its instances.
+    """
+    return "; ".join([*_gaps(stacks), *_short_stacks(stacks), *_time_points(headers), *_acquisitions(headers)])
+
+
+def _gaps(stacks: Sequence[StackFacts]) -> Iterator[str]:
+    """Yield the gaps between slices where nothing else of the series lies (`dicom.stacks`)."""
+    for facts in stacks:
+        for fault in facts.faults:
+            if fault.text.startswith("gap") and "a slice there" not in fault.text:
+                yield fault.text if len(stacks) == 1 else f"stack {facts.key.number}: {fault.text}"
+
+
+def _short_stacks(stacks: Sequence[StackFacts]) -> Iterator[str]:
+    """Yield the time points that have fewer slices than others of the series."""
+    points = [facts for facts in stacks if "time point" in facts.splits]
+    most = max((facts.slices for facts in points), default=0)
+    for facts in points:
+        if facts.slices < most:
+            yield f"time point {facts.splits['time point']} has {facts.slices} of {most} slices"
+
+
+def _time_points(headers: Sequence[Dataset]) -> Iterator[str]:
+    """Yield whether there are fewer time points than Number of Temporal Positions (0020,0105) says."""
+    wanted = max((_number(header, "NumberOfTemporalPositions") for header in headers), default=0)
+    here = {_number(header, "TemporalPositionIdentifier") for header in headers} - {0}
+    if here and len(here) < wanted:
+        yield f"{len(here)} of {wanted} time points"
+
+
+def _acquisitions(headers: Sequence[Dataset]) -> Iterator[str]:
+    """Yield the acquisitions with fewer instances than Images in Acquisition (0020,1002) says."""
+    here = Counter(_number(header, "AcquisitionNumber") for header in headers)
+    for acquisition, instances in sorted(here.items()):
+        wanted = {
+            _number(header, "ImagesInAcquisition")
+            for header in headers
+            if _number(header, "AcquisitionNumber") == acquisition
+        }
+        if len(wanted) == 1 and instances < max(wanted):  # several: then it counts something else
+            yield f"{instances} of {max(wanted)} images of acquisition {acquisition}"
+
+
+def _number(header: Dataset, keyword: str) -> int:
+    """Return a whole number of a header; 0 if there is none."""
+    try:
+        return int(header.get(keyword) or 0)
+    except (TypeError, ValueError):
+        return 0

@@ -1,0 +1,397 @@
+"""Stacks: the frames of one series, split into sets that each make one volume.
+
+A series may hold several time points, echoes, Dixon parts, magnitude and phase, b-values, the three planes of a
+localizer. What says something about the signal (component, part, echo, ...) splits wherever it varies. What also varies
+within one volume (acquisition number, times) splits only where frames share a place, and only into as many stacks as
+there are frames in one place. Nothing depends on the order of the instances, on Instance Number, or on pixels.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from node.dicom.frames import Frame, is_image, read_frames
+from node.dicom.headers import Acquisition
+from node.dicom.identifiers import InstanceUID, SeriesUID
+from node.dicom.views import Known, uid_of
+from node.errors import VolumeError
+
+_SERIES = Tag(0x0020000E)
+_LARGEST_UNEVENNESS = 0.10  # of the spacing; docs/analysis.md, IN-2
+_SAME_DIRECTION = 1e-3  # of a unit vector: 0.06 degrees
+_SAME_SPACING = 1e-3  # relative
+_SAME_PLACE_MM = 0.05  # along the normal; a sixth of the thinnest slices in use; chosen
+_LARGEST_SHIFT = 0.5  # of a pixel, that a slice may lie beside the line through first and last; chosen
+_SAME_NUMBER = 0.05  # ms, degrees, s/mm2: two values nearer than this differ by rounding only; chosen
+
+
+class FaultKind(StrEnum):
+    """What keeps a stack from being a volume."""
+
+    TOO_FEW = "too few"
+    DUPLICATE = "duplicate"
+    GAP = "gap"
+    UNEVEN = "uneven"
+    SHIFTED = "shifted"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a stack makes no regular volume: a code of docs/analysis.md, and what was found, in our own words."""
+
+    code: str
+    text: str
+    kind: FaultKind
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Frames of one series that make one volume, or would, but for `faults`.
+
+    Parameters
+    ----------
+    series : str
+        Series Instance UID.
+    number : int
+        Which of the stacks of its series, from 1; the same whenever the same instances are split.
+    frames : tuple of Frame
+        From the first to the last in the direction of the slice normal.
+    acquisition : Acquisition
+        What the frames have in common; of the times the earliest.
+    splits : mapping of str to str
+        What tells this stack from others of its series: "echo" -> "2 of 3", "part" -> "water".
+    faults : tuple of Fault
+        Empty if the frames lie as those of one volume do.
+    """
+
+    series: SeriesUID
+    number: int
+    frames: tuple[Frame, ...]
+    acquisition: Acquisition
+    splits: Mapping[str, str] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def instances(self) -> tuple[InstanceUID, ...]:
+        """SOP Instance UIDs of the frames, each once, in the order of the frames."""
+        return tuple(dict.fromkeys(frame.instance for frame in self.frames))
+
+
+_Key = Callable[[Frame], Any]
+_Part = tuple[dict[str, str], list[Frame]]
+
+
+def split(headers: Sequence[Dataset]) -> tuple[Stack, ...]:
+    """Return the stacks of one series, in an order that depends on what they are alone.
+
+    Raises
+    ------
+    VolumeError
+        IN-1 if there is no image, the instances are of several series, or an image has no place. What is no image (raw
+        data, presentation states, reports) is passed over: some vendors send it in the series it belongs to.
+    """
+    names = {uid_of(header, _SERIES) for header in headers}
+    if len(names) != 1:
+        raise VolumeError("IN-1", "a stack needs instances of one series")
+    series = SeriesUID(names.pop())
+    known = Known()
+    images = [header for header in headers if is_image(header)]
+    frames = sorted((frame for header in images for frame in read_frames(header, known)), key=_identity)
+    if not frames:
+        raise VolumeError("IN-1", "the series holds no image")
+    stacks: list[Stack] = []
+    for splits, aligned in _by_geometry(frames):
+        here = {id(one) for one in aligned}
+        others = [one for one in frames if id(one) not in here]
+        for more, alike in _by_signal(aligned):
+            for last, together in _by_time(alike):
+                ordered = tuple(sorted(together, key=lambda one: (one.place_mm, _identity(one))))
+                stacks.append(
+                    Stack(
+                        series=series,
+                        number=len(stacks) + 1,
+                        frames=ordered,
+                        acquisition=_common(ordered),
+                        splits=splits | more | last,
+                        faults=tuple(_faults(ordered, others)),
+                    )
+                )
+    return tuple(stacks)
+
+
+def _identity(frame: Frame) -> tuple[str, int, int, int]:
+    tile = frame.tile
+    return frame.instance, frame.number, tile.row if tile else 0, tile.column if tile else 0
+
+
+# ---------------------------------------------------------------------- geometry
+
+
+def _by_geometry(frames: Sequence[Frame]) -> list[_Part]:
+    """Group frames that are parallel, of one matrix, pixel spacing and frame of reference."""
+    groups: list[list[Frame]] = []
+    for frame in frames:
+        for group in groups:
+            if _aligned(frame, group[0]):
+                group.append(frame)
+                break
+        else:
+            groups.append([frame])
+    groups.sort(key=lambda group: (_grid(group[0]), _identity(group[0])))
+    firsts = [group[0] for group in groups]
+    named: list[_Part] = []
+    for number, group in enumerate(groups, start=1):
+        one, splits = group[0], {}
+        if any(not _parallel(one, other) for other in firsts):
+            splits["orientation"] = f"{_plane(one)}, {number} of {len(groups)}"
+        if len({(other.rows, other.columns) for other in firsts}) > 1:
+            splits["matrix"] = f"{one.rows} x {one.columns}"
+        if any(not _same_spacing(one, other) for other in firsts):
+            splits["pixel spacing"] = f"{one.spacing[0]:.3f} x {one.spacing[1]:.3f} mm"
+        references = sorted({other.acquisition.frame_of_reference for other in firsts})
+        if len(references) > 1:
+            place = references.index(one.acquisition.frame_of_reference) + 1
+            splits["frame of reference"] = f"{place} of {len(references)}"
+        named.append((splits, group))
+    return named
+
+
+def _aligned(a: Frame, b: Frame) -> bool:
+    return (
+        (a.rows, a.columns) == (b.rows, b.columns)
+        and a.acquisition.frame_of_reference == b.acquisition.frame_of_reference
+        and _same_spacing(a, b)
+        and _parallel(a, b)
+    )
+
+
+def _parallel(a: Frame, b: Frame) -> bool:
+    return max(abs(x - y) for x, y in zip(a.orientation, b.orientation, strict=True)) <= _SAME_DIRECTION
+
+
+def _same_spacing(a: Frame, b: Frame) -> bool:
+    return all(abs(x - y) <= _SAME_SPACING * y for x, y in zip(a.spacing, b.spacing, strict=True))
+
+
+def _grid(frame: Frame) -> tuple[Any, ...]:
+    orientation = tuple(round(one, 2) + 0.0 for one in frame.orientation)
+    return frame.acquisition.frame_of_reference, orientation, frame.rows, frame.columns, frame.spacing
+
+
+def _plane(frame: Frame) -> str:
+    normal = [abs(one) for one in frame.normal]
+    return ("sagittal", "coronal", "axial")[normal.index(max(normal))]
+
+
+# ---------------------------------------------------------------------- signal
+
+
+def _by_signal(frames: Sequence[Frame]) -> list[_Part]:
+    """Split by everything that says that another signal was measured, or another quantity computed."""
+    parts: list[_Part] = [({}, list(frames))]
+    for name, key, words in _SIGNAL:
+        parts = [
+            (splits | more, group) for splits, together in parts for more, group in _divided(together, name, key, words)
+        ]
+    return parts
+
+
+def _divided(frames: Sequence[Frame], name: str, key: _Key, words: Callable[[Any], str] | None) -> list[_Part]:
+    groups = _grouped(frames, key)
+    if len(groups) == 1:
+        return [({}, list(frames))]
+    return [
+        ({name: words(value) if words else f"{number} of {len(groups)}"}, group)
+        for number, (value, group) in enumerate(groups, start=1)
+    ]
+
+
+def _grouped(frames: Sequence[Frame], key: _Key) -> list[tuple[Any, list[Frame]]]:
+    """Return groups of one key, by ascending key; what has none comes first. Numbers that nearly agree are one."""
+    groups: dict[Any, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        groups[key(frame)].append(frame)
+    ordered = sorted(groups.items(), key=lambda one: (one[0] is not None, one[0] if one[0] is not None else 0))
+    joined = ordered[:1]
+    for value, group in ordered[1:]:
+        if isinstance(value, float) and joined[-1][0] is not None and value - joined[-1][0] <= _SAME_NUMBER:
+            joined[-1] = (value, joined[-1][1] + group)
+        else:
+            joined.append((value, group))
+    return joined
+
+
+_COMPONENTS = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary", "": "not said"}
+
+_SIGNAL: tuple[tuple[str, _Key, Callable[[Any], str] | None], ...] = (
+    ("component", lambda one: one.acquisition.complex_component, lambda value: _COMPONENTS[value]),
+    ("part", lambda one: one.acquisition.part, lambda value: value or "not said"),
+    ("image type", lambda one: one.acquisition.image_type, None),
+    ("echo", lambda one: one.acquisition.echo_time_ms, None),
+    ("inversion time", lambda one: one.acquisition.inversion_time_ms, None),
+    ("flip angle", lambda one: one.acquisition.flip_angle_deg, None),
+    ("velocity", lambda one: (one.acquisition.velocity_direction, one.acquisition.velocity_cm_s or 0.0), None),
+    ("b-value", lambda one: one.acquisition.b_value, None),
+    ("stack", lambda one: one.acquisition.stack_id, None),
+)
+
+# ---------------------------------------------------------------------- time
+
+
+def _by_time(frames: Sequence[Frame]) -> list[_Part]:
+    """Split frames that share places by what may also vary within one volume."""
+    most = _most_in_one_place(frames)
+    if most == 1:
+        return [({}, list(frames))]
+    for exact in (True, False):  # one attribute that tells all apart is better than several
+        for name, key in _TIME:
+            groups = _grouped(frames, key)
+            left = max(_most_in_one_place(group) for _value, group in groups)
+            if 1 < len(groups) <= most and (left == 1 if exact else left < most):
+                return [
+                    (_numbered(name, number, len(groups)) | more, together)
+                    for number, (_value, group) in enumerate(groups, start=1)
+                    for more, together in _by_time(group)
+                ]
+    return _by_rank(frames, most) or [({}, list(frames))]
+
+
+def _by_rank(frames: Sequence[Frame], most: int) -> list[_Part]:
+    """Split frames that were acquired again and again, slice by slice: the first of each place, the second, ...
+
+    Only if all places hold as many frames: else a missing one would put others into the wrong time point.
+    """
+    places = _places(frames)
+    for name, key in _TIME:
+        if all(None not in keys and len(keys) == most for keys in ({key(one) for one in place} for place in places)):
+            ordered = [sorted(place, key=key) for place in places]
+            return [(_numbered(name, rank + 1, most), [place[rank] for place in ordered]) for rank in range(most)]
+    return []
+
+
+def _numbered(name: str, number: int, count: int) -> dict[str, str]:
+    return {name: f"{number} of {count}"}
+
+
+def _places(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """Return the frames of each place along the normal."""
+    places: list[list[Frame]] = []
+    last_mm = -np.inf
+    for frame in sorted(frames, key=lambda one: one.place_mm):
+        if frame.place_mm - last_mm > _SAME_PLACE_MM:
+            places.append([])
+            last_mm = frame.place_mm
+        places[-1].append(frame)
+    return places
+
+
+def _most_in_one_place(frames: Sequence[Frame]) -> int:
+    return max(len(place) for place in _places(frames))
+
+
+def _in_plane_mm(frame: Frame) -> tuple[int, int]:
+    along_row, along_column = frame.orientation[:3], frame.orientation[3:]
+    return (
+        round(sum(p * d for p, d in zip(frame.position, along_row, strict=True))),
+        round(sum(p * d for p, d in zip(frame.position, along_column, strict=True))),
+    )
+
+
+_TIME: tuple[tuple[str, _Key], ...] = (
+    ("station", _in_plane_mm),
+    ("time point", lambda one: one.acquisition.temporal_position),
+    ("trigger time", lambda one: one.acquisition.trigger_time_ms),
+    ("gradient direction", lambda one: one.acquisition.gradient_direction),
+    ("time point", lambda one: one.acquisition.acquisition_number),
+    ("time point", lambda one: one.acquisition.acquired_at_s),
+    ("echo number", lambda one: one.acquisition.echo_number),
+    ("dimension index", lambda one: one.acquisition.dimension_index),
+)
+
+# ---------------------------------------------------------------------- what is common, what is wrong
+
+
+def _common(frames: Sequence[Frame]) -> Acquisition:
+    facts = [frame.acquisition for frame in frames]
+
+    def same(name: str) -> Any:
+        values = {getattr(one, name) for one in facts}
+        return values.pop() if len(values) == 1 else type(values.pop())() if name == "dimension_index" else None
+
+    def least(name: str) -> float | None:
+        return min((value for one in facts if (value := getattr(one, name)) is not None), default=None)
+
+    return replace(
+        facts[0],
+        acquired_at_s=least("acquired_at_s"),
+        trigger_time_ms=least("trigger_time_ms"),
+        acquisition_number=same("acquisition_number"),
+        temporal_position=same("temporal_position"),
+        dimension_index=same("dimension_index"),
+        contrast_agent=any(one.contrast_agent for one in facts),
+        lossy=any(one.lossy for one in facts),
+        colour=any(one.colour for one in facts),
+    )
+
+
+def _faults(frames: Sequence[Frame], others: Sequence[Frame]) -> list[Fault]:
+    if len(frames) < 2:
+        return [Fault("IN-1", "a volume needs at least two slices, found 1", FaultKind.TOO_FEW)]
+    places = _places(frames)
+    shared = sum(len(place) > 1 for place in places)
+    if shared:
+        text = f"duplicate: {shared} of {len(places)} places hold more than one frame, and no header says why"
+        return [Fault("IN-2", text, FaultKind.DUPLICATE)]
+    at_mm = np.array([frame.place_mm for frame in frames])
+    steps = np.diff(at_mm)
+    step = float(np.median(steps))
+    wrong = np.abs(steps - step) > _LARGEST_UNEVENNESS * step
+    if not wrong.any():
+        shift_mm = _largest_shift_mm(frames)
+        if shift_mm > _LARGEST_SHIFT * min(frames[0].spacing):
+            text = f"slices lie {shift_mm:.2f} mm beside the line of the others"
+            return [Fault("IN-2", text, FaultKind.SHIFTED)]
+        return []
+    faults = []
+    for k in np.flatnonzero(wrong).tolist():
+        between = [one for one in others if at_mm[k] < _along(frames[k], one) < at_mm[k + 1]]
+        reason = _why_elsewhere(frames[k], between)
+        missing = steps[k] > (2 - _LARGEST_UNEVENNESS) * step
+        what = "gap: slices are missing" if missing else "uneven spacing"
+        text = f"{what}: {steps[k]:.2f} mm from slice {k + 1} to {k + 2}, elsewhere {step:.2f} mm{reason}"
+        faults.append(Fault("IN-2", text, FaultKind.GAP if missing else FaultKind.UNEVEN))
+    return faults
+
+
+def _along(frame: Frame, other: Frame) -> float:
+    """Return where the centre of another frame lies along the normal of a frame, in mm."""
+    centre = np.array(other.position)
+    centre = centre + np.array(other.orientation[:3]) * other.spacing[1] * (other.columns - 1) / 2
+    centre = centre + np.array(other.orientation[3:]) * other.spacing[0] * (other.rows - 1) / 2
+    return float(centre @ np.array(frame.normal))
+
+
+def _why_elsewhere(frame: Frame, others: Sequence[Frame]) -> str:
+    if not others:
+        return ""
+    one = others[0]
+    if not _parallel(frame, one):
+        return "; a slice there has another orientation"
+    if (frame.rows, frame.columns) != (one.rows, one.columns):
+        return "; a slice there has another matrix"
+    return "; a slice there has another pixel spacing or frame of reference"
+
+
+def _largest_shift_mm(frames: Sequence[Frame]) -> float:
+    """Return how far slices lie beside the line through the first and the last, in their plane."""
+    positions = np.array([frame.position for frame in frames])
+    normal = np.array(frames[0].normal)
+    along = positions @ normal
+    line = positions[0] + np.outer((along - along[0]) / (along[-1] - along[0]), positions[-1] - positions[0])
+    return float(np.linalg.norm(positions - line, axis=1).max())

@@ -1,0 +1,81 @@
+"""What training goes on from: weights, their running mean, the optimiser's moments, and how far it is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.unet import UNet
+
+MEAN_KEEPS = 0.999  # of the running mean of the weights, a step: it forgets over a thousand steps
+
+
+@dataclass(slots=True)
+class State:
+    """The network as it learns, the mean that is shipped, and the count of steps and slices so far."""
+
+    net: UNet
+    mean: UNet
+    optimizer: torch.optim.Optimizer
+    steps: int = 0
+    slices: int = 0
+
+    def follow(self) -> None:
+        """Let the mean follow the network by one step; early on it follows faster."""
+        keep = min(MEAN_KEEPS, (1 + self.steps) / (10 + self.steps))
+        ours = self.net.state_dict()
+        for name, value in self.mean.state_dict().items():
+            if value.dtype.is_floating_point:
+                value.lerp_(ours[name], 1 - keep)
+            else:
+                value.copy_(ours[name])
+
+
+def fresh(rate: float) -> State:
+    net, mean = UNet(), UNet()
+    mean.load_state_dict(net.state_dict())
+    mean.eval()
+    return State(net.to(memory_format=torch.channels_last), mean, _optimizer(net, rate))
+
+
+def save(state: State, path: Path) -> None:
+    """Write all that is needed to go on exactly; the old file, or the whole new one."""
+    part = path.with_suffix(".part")
+    torch.save({
+        "net": state.net.state_dict(), "mean": state.mean.state_dict(), "optimizer": state.optimizer.state_dict(),
+        "steps": state.steps, "slices": state.slices,
+    }, part)  # fmt: skip
+    part.replace(path)
+
+
+def save_small(state: State, path: Path) -> None:
+    """Write network and mean as 16 bit floats without the optimiser: small enough for the repository."""
+    torch.save({
+        "net": _halved(state.net.state_dict()), "mean": _halved(state.mean.state_dict()),
+        "steps": state.steps, "slices": state.slices,
+    }, path)  # fmt: skip
+
+
+def load(path: Path, rate: float) -> State:
+    """Return the state that `save` or `save_small` wrote; without moments the optimiser begins anew."""
+    kept: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    state = fresh(rate)
+    state.net.load_state_dict(
+        {name: value.float() if value.dtype is torch.float16 else value for name, value in kept["net"].items()}
+    )
+    state.mean.load_state_dict(
+        {name: value.float() if value.dtype is torch.float16 else value for name, value in kept["mean"].items()}
+    )
+    if "optimizer" in kept:
+        state.optimizer.load_state_dict(kept["optimizer"])
+    state.steps, state.slices = kept["steps"], kept["slices"]
+    return state
+
+
+def _optimizer(net: UNet, rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(net.parameters(), rate, weight_decay=1e-4)
+
+
+def _halved(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.half() if value.dtype is torch.float32 else value for name, value in weights.items()}
