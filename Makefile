@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Half of the tests' time is waiting: for processes that start, for deadlines of peers that say nothing.
+PYTEST := $(BIN)/python -m pytest -n $$((2 * $$(nproc))) --dist worksteal
 
 .PHONY: demo test check bench bench-receive train clean
 
@@ -10,14 +12,14 @@ demo: $(READY)  ## push simulated studies through a node, show what arrives at t
 	$(BIN)/paraspinal-node demo $(DEMO)
 
 test: $(READY)  ## the whole test suite
-	$(BIN)/python -m pytest -n auto $(TEST)
+	$(PYTEST) $(TEST)
 
 check: $(READY)  ## style, types, floors, quick tests: before every commit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n auto -m "not slow and not crash"
+	$(PYTEST) -m "not slow and not crash"
 
 bench: $(READY)  ## benchmarks in a quick form, side by side with peers
 	$(BIN)/python -m benchmarks

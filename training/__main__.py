@@ -156,16 +156,14 @@ def main() -> None:
 
 def _begin(wanted: argparse.Namespace) -> State:
     if wanted.afresh:
-        return checkpoint.fresh(wanted.rate)
+        return checkpoint.fresh(wanted.rate, wanted.device)
     begins = (wanted.resume,) if wanted.resume else (wanted.out / "state.pt", WEIGHTS)
     for path in begins:
         if path == wanted.resume or path.exists():
-            state = checkpoint.load(path, wanted.rate)
-            state.net.to(wanted.device)
-            state.mean.to(wanted.device)
+            state = checkpoint.load(path, wanted.rate, wanted.device)
             print(f"goes on from {path.name}: {state.steps} steps, {state.slices} slices", flush=True)
             return state
-    return checkpoint.fresh(wanted.rate)
+    return checkpoint.fresh(wanted.rate, wanted.device)
 
 
 def _note(out: Path, state: State, rate: float, losses: deque[float], dice: dict[str, float], seconds: float) -> None:

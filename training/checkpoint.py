@@ -32,8 +32,9 @@ class State:
                 value.copy_(ours[name])
 
 
-def fresh(rate: float) -> State:
-    net, mean = UNet(), UNet()
+def fresh(rate: float, device: str = "cpu") -> State:
+    """Return the state before the first step."""
+    net, mean = UNet().to(device), UNet().to(device)
     mean.load_state_dict(net.state_dict())
     mean.eval()
     return State(net.to(memory_format=torch.channels_last), mean, _optimizer(net, rate))
@@ -57,10 +58,10 @@ def save_small(state: State, path: Path) -> None:
     }, path)  # fmt: skip
 
 
-def load(path: Path, rate: float) -> State:
+def load(path: Path, rate: float, device: str = "cpu") -> State:
     """Return the state that `save` or `save_small` wrote; without moments the optimiser begins anew."""
     kept: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    state = fresh(rate)
+    state = fresh(rate, device)
     state.net.load_state_dict(
         {name: value.float() if value.dtype is torch.float16 else value for name, value in kept["net"].items()}
     )

@@ -134,7 +134,8 @@ def test_a_study_that_contradicts_itself_in_one_encoding_stays_held_and_is_compa
         encodings.run_once(now=QUIET_S + turn)
 
     assert desk.state is StudyState.HELD
-    assert caplog.text.count("C316") == 1
+    # Each record once, however many handlers other tests have left behind.
+    assert len({id(one) for one in caplog.records if "C316" in one.getMessage()}) == 1
 
 
 @pytest.mark.parametrize("change", [{"PatientID": "SOMEBODY-ELSE"}, {"StudyInstanceUID": "2.25.1"}])

@@ -124,6 +124,7 @@ def test_a_head_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not found.accepted.any()
 
 
+@pytest.mark.slow
 def test_onnx_runtime_says_what_torch_says() -> None:
     pytest.importorskip("torch", reason="torch is not installed: pip install '.[training]'")
     pytest.importorskip("onnx", reason="onnx is not installed: pip install '.[training]'")

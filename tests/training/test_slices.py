@@ -6,11 +6,19 @@ import pytest
 from node.analysis.network import WINDOW, Class
 from training import anatomy, slices, source
 from training.canvas import C6, POSTERIOR, S1, Anatomy, Tissue
+from training.exposure import expose
+
+SIDES = (
+    (Class.MULTIFIDUS_LEFT, Class.MULTIFIDUS_RIGHT),
+    (Class.ERECTOR_LEFT, Class.ERECTOR_RIGHT),
+    (Class.PSOAS_LEFT, Class.PSOAS_RIGHT),
+    (Class.QUADRATUS_LEFT, Class.QUADRATUS_RIGHT),
+)
 
 
 @pytest.fixture(scope="module")
 def drawn() -> list[Anatomy]:
-    return [anatomy.draw(np.random.default_rng(seed)) for seed in range(60)]
+    return [anatomy.draw(np.random.default_rng(seed)) for seed in range(36)]
 
 
 def test_the_same_number_gives_the_same_slice() -> None:
@@ -45,38 +53,30 @@ def test_every_class_and_every_part_of_the_spine_is_drawn(drawn: list[Anatomy]) 
     assert max(levels) > C6
 
 
-@pytest.mark.parametrize(
-    ("left", "right"),
-    [
-        (Class.MULTIFIDUS_LEFT, Class.MULTIFIDUS_RIGHT),
-        (Class.ERECTOR_LEFT, Class.ERECTOR_RIGHT),
-        (Class.PSOAS_LEFT, Class.PSOAS_RIGHT),
-        (Class.QUADRATUS_LEFT, Class.QUADRATUS_RIGHT),
-    ],
-)
-def test_what_is_called_left_lies_towards_the_patients_left(left: Class, right: Class) -> None:
-    pairs = 0
-    for seed in range(40):
-        _, label = slices.sample(seed)
-        columns = [np.nonzero(label == one)[1] for one in (left, right)]
-        if min(len(one) for one in columns) > 20:
-            pairs += 1
-            assert columns[0].mean() > columns[1].mean()  # columns run from the patient's right to left
+def test_what_is_called_left_lies_towards_the_patients_left(drawn: list[Anatomy]) -> None:
+    labels = [expose(np.random.default_rng(seed), one)[1] for seed, one in enumerate(drawn)]
 
-    assert pairs > 5
+    for left, right in SIDES:
+        pairs = 0
+        for label in labels:
+            columns = [np.nonzero(label == one)[1] for one in (left, right)]
+            if min(len(one) for one in columns) > 20:
+                pairs += 1
+                assert columns[0].mean() > columns[1].mean()  # columns run from the patient's right to left
+        assert pairs > 5
 
 
 def test_a_lesion_stays_muscle(drawn: list[Anatomy]) -> None:
     lesions = [one.label[np.isin(one.tissue, (Tissue.LESION, Tissue.CORE))] for one in drawn]
 
-    assert sum(len(one) for one in lesions) > 200
+    assert sum(len(one) for one in lesions) > 100
     assert np.isin(np.concatenate(lesions), POSTERIOR).all()
 
 
 def test_fat_within_a_muscle_stays_muscle(drawn: list[Anatomy]) -> None:
     fatty = [(np.isin(one.label, POSTERIOR) & (one.tissue == Tissue.INNER_FAT)).sum() for one in drawn]
 
-    assert np.count_nonzero(fatty) > 20
+    assert np.count_nonzero(fatty) > 12
 
 
 def test_where_no_back_is_there_is_nothing_to_find(monkeypatch: pytest.MonkeyPatch) -> None:
