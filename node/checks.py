@@ -1,5 +1,6 @@
 """What can be known before a start: settings, plug-ins, data folder, database, port, destinations."""
 
+import errno
 import os
 import shutil
 import socket
@@ -11,14 +12,14 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
-from node import plugins
+from node import locks, plugins
 from node.association.admission import Admission
 from node.association.tls import ServerTls
 from node.completion import read_table
 from node.console import Console
 from node.delivery import echo
 from node.errors import DeliveryError, NodeError, RetrievalError, SettingsError
-from node.process import DATABASE, open_data_dir
+from node.process import DATABASE, RECEIVER_LOCK, open_data_dir
 from node.retrieval import Archive, loopback
 from node.settings import ArchiveSettings, Settings
 from node.worker import destinations
@@ -105,8 +106,14 @@ def _tls(settings: Settings) -> str:
 
 def _port(settings: Settings) -> str:
     address = (settings.association.bind, settings.association.port)
-    with socket.create_server(address):
-        return f"{settings.association.ae_title} at {address[0]}:{address[1]} is free"
+    receiver = f"{settings.association.ae_title} at {address[0]}:{address[1]}"
+    try:
+        with socket.create_server(address):
+            return f"{receiver} is free"
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and locks.is_held(open_data_dir(settings) / RECEIVER_LOCK):
+            return f"{receiver} is in use by this node"
+        raise
 
 
 def _echo(settings: Settings, name: str) -> str:

@@ -29,6 +29,7 @@ app = typer.Typer(
     name="paraspinal-node",
     help="Receive spine MR, measure contrast enhancement of the paraspinal muscles, report by DICOM SR.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
 )

@@ -4,6 +4,7 @@ It reads the ledger and the queue, and owns no state. Nothing it returns identif
 """
 
 import os
+import pwd
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -157,7 +158,7 @@ class Console:
         StatementError
             If nothing was told.
         """
-        return self._suspicions.forget(study_uid)
+        return self._suspicions.forget(study_uid, now=time.time())
 
     def retrievals(self, limit: int = 50) -> list[dict[str, Any]]:
         """Return what archives are asked to send, and what of it failed within a week; newest first."""
@@ -239,7 +240,11 @@ class Console:
 
 def _who() -> str:
     """Return who is at the keyboard: behind sudo the one who called it."""
-    return shown_title(os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid()))
+    called_by = os.environ.get("SUDO_USER") or os.environ.get("USER")
+    try:
+        return shown_title(called_by or pwd.getpwuid(os.getuid()).pw_name)
+    except KeyError:  # a container's user without a name
+        return str(os.getuid())
 
 
 def _stacks(rows: Sequence[StackRow]) -> list[dict[str, Any]]:

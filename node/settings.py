@@ -4,9 +4,10 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -311,6 +312,27 @@ def read_settings(path: Path | None) -> Settings:
 
 
 def _line(fault: Any) -> str:
-    where = [str(part) for part in fault["loc"]]
-    place = f"[{where[0]}] {'.'.join(where[1:])}".strip() if len(where) > 1 else where[0]
+    """Return one fault as a line: where, what was found, what is wanted. Tables of a list count from 1."""
+    loc = fault["loc"]
+    where = [str(part + 1) if isinstance(part, int) else part for part in loc]
+    place = f"[{where[0]}] {'.'.join(where[1:])}" if len(where) > 1 else where[0]
+    match fault["type"]:
+        case "extra_forbidden":
+            near = get_close_matches(str(loc[-1]), _names_beside(loc), n=1)
+            return f"{place}: no such setting" + (f"; is {near[0]} meant?" if near else "")
+        case "missing":
+            return f"{place}: must be given"
+        case "tuple_type" if len(loc) == 1:
+            return f"{place}: several may be given, so write [[{where[0]}]]"
+        case "value_error":  # of our own functions, which quote what they found
+            return f"{place}: {fault['ctx']['error']}"
     return f"{place}: {fault['msg']}, not {fault.get('input')!r}"
+
+
+def _names_beside(loc: Sequence[str | int]) -> list[str]:
+    """Return which settings there are in the table of a place."""
+    table: type[BaseModel] = Settings
+    for name in (part for part in loc[:-1] if isinstance(part, str)):
+        kind = table.model_fields[name].annotation
+        table = next(one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel))
+    return list(table.model_fields)

@@ -1,6 +1,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,3 +65,35 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, content: str, com
 def test_a_missing_file_is_told_by_name(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"none\.toml: cannot be read"):
         read_settings(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"completion": {"quite_period_s": 9}},
+            "[completion] quite_period_s: no such setting; is quiet_period_s meant?",
+        ),
+        ({"peers": []}, "peers: no such setting; is peer meant?"),
+        ({"peer": {"ae_title": "X"}}, "peer: several may be given, so write [[peer]]"),
+        ({"peer": [{"ae_title": "X"}]}, "[peer] 1.addresses: must be given"),
+        (
+            {"peer": [{"ae_title": "X", "addresses": ["::1/128"], "prot": 1}]},
+            "[peer] 1.prot: no such setting; is port meant?",
+        ),
+        ({"node": {"stop_wait_s": -1}}, "[node] stop_wait_s: Input should be greater than or equal to 0, not -1"),
+    ],
+)
+def test_a_fault_says_where_it_is_and_what_is_wanted(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.checked(values)
+
+    assert str(caught.value) == said
+
+
+def test_a_title_that_is_none_is_quoted_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.checked({"association": {"ae_title": "A" * 17}})
+
+    assert str(caught.value).startswith("[association] ae_title: ")
+    assert str(caught.value).count("A" * 17) == 1

@@ -4,7 +4,7 @@ Headers count in several ways, none of which every scanner writes, or writes rig
 lets a series wait longer, and one that is reached proves nothing.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from pydicom.dataset import Dataset
@@ -52,20 +52,17 @@ def _time_points(headers: Sequence[Dataset]) -> Iterator[str]:
 
 def _acquisitions(headers: Sequence[Dataset]) -> Iterator[str]:
     """Yield the acquisitions with fewer instances than Images in Acquisition (0020,1002) says."""
-    here = Counter(_number(header, "AcquisitionNumber") for header in headers)
-    for acquisition, instances in sorted(here.items()):
-        wanted = {
-            _number(header, "ImagesInAcquisition")
-            for header in headers
-            if _number(header, "AcquisitionNumber") == acquisition
-        }
-        if len(wanted) == 1 and instances < max(wanted):  # several: then it counts something else
-            yield f"{instances} of {max(wanted)} images of acquisition {acquisition}"
+    wanted_by = defaultdict[int, list[int]](list)
+    for header in headers:
+        wanted_by[_number(header, "AcquisitionNumber")].append(_number(header, "ImagesInAcquisition"))
+    for acquisition, wanted in sorted(wanted_by.items()):
+        if len(set(wanted)) == 1 and len(wanted) < wanted[0]:  # several: then it counts something else
+            yield f"{len(wanted)} of {wanted[0]} images of acquisition {acquisition}"
 
 
 def _number(header: Dataset, keyword: str) -> int:
-    """Return a whole number of a header; 0 if there is none."""
+    """Return a whole number of a header; 0 if there is none, or it is malformed."""
     try:
         return int(header.get(keyword) or 0)
-    except (TypeError, ValueError):
+    except Exception:  # what peers send may break pydicom anywhere; a count is only a hint
         return 0

@@ -91,8 +91,8 @@ class Condition(BaseModel):
         if len(subjects) != 1:
             faults.append(f"wants exactly one of {', '.join(_SUBJECTS)}; found {', '.join(subjects) or 'none'}")
         elif subjects[0] in ("fact", "tag"):
-            if not tests:
-                faults.append(f"wants one of {', '.join(_TESTS)}; found none")
+            if len(tests) != 1 and tests != ["at_least", "at_most"]:  # these two are one question
+                faults.append(f"wants one of {', '.join(_TESTS)} alone; found {', '.join(tests) or 'none'}")
             allowed = (
                 _TESTS_OF[VOCABULARY[self.fact].kind] if self.fact else tuple(one for one in _TESTS if one != "is")
             )
@@ -335,7 +335,7 @@ def _ask(condition: Condition, facts: StackFacts) -> Check:
         kind = Kind.NUMBER if isinstance(value, float) else Kind.TEXT if condition.matches else Kind.WORDS
     if condition.is_ is not None:
         return Check(bool(value) is condition.is_, f"{called}: {_yes(value)}", f"{_yes(condition.is_)}")
-    if kind is Kind.NUMBER or (condition.tag and _wants_number(condition)):
+    if _wants_number(condition) or (kind is Kind.NUMBER and condition.present is not None):
         return _ask_number(condition, called, value if isinstance(value, (int, float)) else None, unit)
     return _ask_words(condition, called, kind, _as_words(value))
 
@@ -343,12 +343,12 @@ def _ask(condition: Condition, facts: StackFacts) -> Check:
 def _ask_number(condition: Condition, called: str, value: float | None, unit: str) -> Check:
     found = f"{called} not stated" if value is None else f"{called} {value:g} {unit}".rstrip()
     low, high = condition.between or (condition.at_least, condition.at_most)
-    if condition.present is not None and low is None and high is None:
+    if condition.present is not None:
         return Check((value is not None) is condition.present, found, "stated" if condition.present else "not stated")
     held = value is not None and (low is None or value >= low) and (high is None or value <= high)
     limits = ((low, "at least"), (high, "at most"))
     wanted = " and ".join(f"{words} {limit:g}" for limit, words in limits if limit is not None)
-    return Check(held and condition.present is not False, found, f"{wanted} {unit}".rstrip())
+    return Check(held, found, f"{wanted} {unit}".rstrip())
 
 
 def _ask_words(condition: Condition, called: str, kind: Kind, words: Sequence[str]) -> Check:
@@ -394,6 +394,8 @@ def _element(condition: Condition, facts: StackFacts) -> float | tuple[str, ...]
 
 
 def _as_words(value: Any) -> tuple[str, ...]:
+    if isinstance(value, float):
+        return (f"{value:.0f}" if value.is_integer() else f"{value:g}",)
     many = (value,) if isinstance(value, str) else value or ()
     return tuple(one for one in many if one)
 

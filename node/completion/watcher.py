@@ -14,6 +14,7 @@ from node.completion.roles import decide_roles
 from node.completion.rules import Selection, select
 from node.completion.table import RoleTable
 from node.completion.triggers import missing_of, missing_of_study, study_evidence
+from node.dicom.frames import is_image
 from node.dicom.identifiers import SeriesUID, StudyUID
 from node.eventlog import Event, alias
 from node.ledger.ledger import Enqueue, GatheringStudy, Ledger
@@ -23,6 +24,7 @@ from node.settings import CompletionSettings
 from node.spool import SpoolReader, as_file
 
 _UNREADABLE = RoleDecision(SeriesRole.OTHER, "a header of the series could not be read")
+_NO_IMAGE = RoleDecision(SeriesRole.OTHER, "the series holds no acquired image")  # reports, segmentations, raw data
 _SET_BY_S = 2.0  # more than a clock is slewed between two looks, and less than any quiet period; chosen
 _LOOK_FOR_OVERDUE_EVERY_S = 60.0  # chosen
 _TOLD_EVERY_S = 86400.0  # of what is overdue; chosen
@@ -208,9 +210,12 @@ class Watcher:
         for one in gathered.series:
             try:
                 headers = [self._header(place) for place in self._ledger.places(gathered.study, one.series)]
+                if headers and not any(map(is_image, headers)):
+                    roles[StackKey(one.series)] = _NO_IMAGE
+                    continue
                 stacks = read_facts(headers, sender=min(one.senders, default=""))
-                facts += stacks
                 lacking[one.series] = lacking_of(stacks, headers)
+                facts += stacks  # last: what cannot be read wholly is not measured
             except Exception as error:  # what peers send may break pydicom anywhere; it costs the series, not the study
                 roles[StackKey(one.series)] = _UNREADABLE
                 eventlog.record(

@@ -17,10 +17,13 @@ _POSITION, _ORIENTATION, _SPACING = 0x00200032, 0x00200037, 0x00280030
 _SLOPE, _INTERCEPT = 0x00281053, 0x00281052
 _SOP_INSTANCE, _NUMBER_OF_FRAMES, _ROWS, _COLUMNS = 0x00080018, 0x00280008, 0x00280010, 0x00280011
 _ROWS_TAG, _PIXELS_TAG = Tag(_ROWS), Tag(0x7FE00010)  # as pydicom's own kind of tag: twice as fast to look up
+# PS3.4 table B.5-1: raw data, and below it registrations, fiducials, and segmentations of all kinds.
+_RAW_AND_SEGMENTATIONS = "1.2.840.10008.5.1.4.1.1.66"
 _REAL_WORLD_MAPS = 0x00409096  # Real World Value Mapping Sequence
 _PHILIPS_SCALE_SLOPE = 0x2005100E
 _PHILIPS_SCALE_CREATOR = "Philips MR Imaging DD 001"
 _NO_UNITS = frozenset({"1", "NO UNITS", "{NO UNITS}"})  # UCUM code of what has no unit, and how scanners write it
+MOST_FRAMES = 20_000  # of a series, tiles of mosaics included: a header of 1 KB may ask for 1024; chosen
 _UNIT_LENGTH = 1e-3  # how far a direction cosine's length may be from 1, and two of them from a right angle
 
 Vector = tuple[float, float, float]
@@ -81,7 +84,12 @@ class Frame:
 
 
 def is_image(header: Dataset) -> bool:
-    """Return whether an instance holds pixels at all, as its header says."""
+    """Return whether an instance holds pixels of an image, as its header says.
+
+    A segmentation has rows and columns, but no pixels that anything was measured in: no image either.
+    """
+    if str(header.get("SOPClassUID", "")).startswith(_RAW_AND_SEGMENTATIONS):
+        return False
     return _ROWS_TAG in header or _PIXELS_TAG in header
 
 
@@ -96,7 +104,8 @@ def read_frames(header: Dataset, known: Known | None = None) -> tuple[Frame, ...
     Raises
     ------
     VolumeError
-        IN-1 if it is no image, or a frame has no position, orientation, pixel spacing or matrix.
+        IN-1 if it is no image, a frame has no position, orientation, pixel spacing or matrix, or there are more frames
+        than `MOST_FRAMES`.
     """
     views = views_of(header, known=known)
     declared = _whole(views[0].value(_NUMBER_OF_FRAMES)) or 1
@@ -112,7 +121,11 @@ def read_frames(header: Dataset, known: Known | None = None) -> tuple[Frame, ...
             raise VolumeError("IN-1", "an instance is no image: it has no rows or columns")
         acquisition = acquisition_of(view, header, known)
         scale = _scale(view)
-        for tile in tiles_of(view, rows, columns):
+        tiles = tiles_of(view, rows, columns)
+        if len(frames) + len(tiles) > MOST_FRAMES:
+            found = f"{len(frames) + len(tiles)} in the first {number + 1} of {len(views)}"
+            raise VolumeError("IN-1", f"an instance of more than {MOST_FRAMES} frames or tiles: {found}")
+        for tile in tiles:
             position = tile.position if tile else _numbers(view, _POSITION, 3)
             orientation = _numbers(view, _ORIENTATION, 6)
             spacing = _numbers(view, _SPACING, 2)

@@ -46,6 +46,7 @@ _LOSSY_SYNTAXES = frozenset({
 _PERHAPS_LOSSY_SYNTAXES = frozenset({
     "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.93", "1.2.840.10008.1.2.4.203", "1.2.840.10008.1.2.4.112",
 })  # fmt: skip
+_DAY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ def _steady(read: "_Reader", syntax: str) -> Acquisition:
         angiography=read.text("AngioFlag").upper() == "Y",
         contrast_agent=read.has_agent(),
         acquired_at_s=None,
-        bolus_at_s=read.bolus_at_s(),
+        bolus_at_s=None,
         lossy=_is_lossy(read, syntax),
         frame_of_reference=read.text("FrameOfReferenceUID"),
         orientation=tuple(orientation) if len(orientation) == 6 else (),
@@ -267,8 +268,10 @@ class _Reader:
 
     def moving(self) -> dict[str, Any]:
         """Return the facts that may be others in each frame."""
+        acquired_at_s = self.acquired_at_s()
         return {
-            "acquired_at_s": self.acquired_at_s(),
+            "acquired_at_s": acquired_at_s,
+            "bolus_at_s": self.bolus_at_s(acquired_at_s),
             "acquisition_number": _whole(self.number("FrameAcquisitionNumber", "AcquisitionNumber")),
             "temporal_position": _whole(self.number("TemporalPositionIndex", "TemporalPositionIdentifier")),
             "trigger_time_ms": self.number("NominalCardiacTriggerDelayTime", "TriggerTime"),
@@ -317,15 +320,25 @@ class _Reader:
         )  # fmt: skip
 
     def acquired_at_s(self) -> float | None:
-        joined = self.text("FrameAcquisitionDateTime") or self.text("AcquisitionDateTime")
-        return _moment(joined) if joined else self._clock("AcquisitionTime")
+        joined = self._joined()
+        if joined:
+            return _moment(joined)
+        clock = self.text("AcquisitionTime")
+        return _moment(self._date() + clock) if clock else None
 
-    def bolus_at_s(self) -> float | None:
-        return self._clock("ContrastBolusStartTime")
+    def bolus_at_s(self, acquired_at_s: float | None) -> float | None:
+        """Return when contrast medium was given, which is stated without a date: the frame's, or the day before."""
+        clock = self.text("ContrastBolusStartTime")
+        moment = _moment((self._joined()[:8] or self._date()) + clock) if clock else None
+        if moment is not None and acquired_at_s is not None and moment - acquired_at_s > _DAY_S / 2:
+            moment -= _DAY_S
+        return moment
 
-    def _clock(self, keyword: str) -> float | None:
-        clock = self.text(keyword)
-        return _moment((self.text("AcquisitionDate") or self.text("StudyDate")) + clock) if clock else None
+    def _joined(self) -> str:
+        return self.text("FrameAcquisitionDateTime") or self.text("AcquisitionDateTime")
+
+    def _date(self) -> str:
+        return self.text("AcquisitionDate") or self.text("StudyDate")
 
     def velocity_cm_s(self) -> float | None:
         found = self.number("VelocityEncodingMaximumValue")

@@ -16,6 +16,11 @@ _PIXEL_DATA = 0x7FE00010
 # Of the encoding and not of what is encoded: PS3.5 A.4 (offset tables), PS3.3 table C.7-11a note, PS3.10 section 7.2.
 _OF_ENCODING = frozenset({0x7FE00001, 0x7FE00002, 0x7FE00003, _PIXEL_DATA, 0xFFFCFFFC})
 _PADDING = b"\0 "
+# Only these are padded (PS3.5 sections 6.2 and 9.1): in a number, such bytes are a part of it.
+_PADDED = frozenset(
+    ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
+)
+_UNKNOWN = frozenset({None, "UN"})  # of implicit VR, and of private elements that came so
 
 
 def difference(one: Dataset, other: Dataset) -> str:
@@ -48,13 +53,15 @@ def _same(one: Dataset, other: Dataset, tag: int, depth: int) -> bool:
 
 
 def _same_bytes(one: RawDataElement, other: RawDataElement) -> bool:
-    """Return whether two values are the same bytes; a private one may be UN in one of them (PS3.5 section 6.2.2)."""
-    return (
-        one.is_little_endian == other.is_little_endian
-        and isinstance(one.value, bytes)
-        and isinstance(other.value, bytes)
-        and one.value.rstrip(_PADDING) == other.value.rstrip(_PADDING)
-    )
+    """Return whether two values are the same bytes; a private one may be UN in one of them (PS3.5 section 6.2.2).
+
+    The padding of text is no part of it.
+    """
+    a, b = one.value, other.value
+    if one.is_little_endian != other.is_little_endian or not isinstance(a, bytes) or not isinstance(b, bytes):
+        return False
+    said = {one.VR, other.VR} - _UNKNOWN
+    return a == b or bool(said and said <= _PADDED and a.rstrip(_PADDING) == b.rstrip(_PADDING))
 
 
 def _same_items(one: DataElement, other: DataElement, depth: int) -> bool:

@@ -22,6 +22,7 @@ _SIEMENS_COUNT = 0x0019100A  # Number of Images in Mosaic
 _SIEMENS_CSA_IMAGE_HEADER = 0x00291010
 _UIH_COUNT, _UIH_TILES = 0x00651050, 0x00651051
 _MOST_TILES = 1024
+_SMALLEST_TILE = 16  # pixels, along rows and columns: what a short header can ask for stays small; chosen
 _MOST_ELEMENTS = 1024  # of a CSA header; in the field about 100
 
 _FloatArray = npt.NDArray[np.float64]
@@ -52,10 +53,8 @@ def tiles_of(view: FrameView, rows: int, columns: int) -> Sequence[Tile | None]:
     words = {str(word).strip().upper() for word in view.value(_IMAGE_TYPE) or ()}
     if "MOSAIC" in words:
         count = _count(view.private(_SIEMENS_COUNT, "SIEMENS MR HEADER"))
-        positions = _siemens_positions(view, count, rows, columns)
     elif "VFRAME" in words:
         count = _count(view.private(_UIH_COUNT, "Image Private Header"))
-        positions = _uih_positions(view, count)
     else:
         return (None,)
     across = math.ceil(math.sqrt(count))  # both vendors: as nearly square as can be, rows that would be empty left out
@@ -63,6 +62,13 @@ def tiles_of(view: FrameView, rows: int, columns: int) -> Sequence[Tile | None]:
     if rows % down or columns % across:
         raise VolumeError("IN-1", f"a mosaic of {count} tiles does not fit {rows} x {columns} pixels")
     height, width = rows // down, columns // across
+    if min(height, width) < _SMALLEST_TILE:
+        raise VolumeError("IN-1", f"a mosaic of {count} tiles in {rows} x {columns} pixels: {height} x {width} each")
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is no finite number, and is refused
+        siemens = "MOSAIC" in words
+        positions = _siemens_positions(view, count, rows, columns) if siemens else _uih_positions(view, count)
+    if not np.isfinite(positions).all():
+        raise VolumeError("IN-1", f"a mosaic of {count} tiles: not all of their positions are finite numbers")
     return [
         Tile(n // across * height, n % across * width, height, width, (float(x), float(y), float(z)))
         for n, (x, y, z) in enumerate(positions)
@@ -86,7 +92,7 @@ def _siemens_positions(view: FrameView, count: int, rows: int, columns: int) -> 
     along the normal that the CSA header gives, which may run against that of the orientation.
     """
     try:
-        position = np.array([float(one) for one in view.value(_POSITION)])
+        position = np.array([float(one) for one in view.value(_POSITION)]).reshape(3)
         orientation = np.array([float(one) for one in view.value(_ORIENTATION)]).reshape(2, 3)
         down_mm, across_mm = (float(one) for one in view.value(_PIXEL_SPACING))
         between_mm = float(view.value(_BETWEEN_SLICES))
@@ -96,7 +102,7 @@ def _siemens_positions(view: FrameView, count: int, rows: int, columns: int) -> 
     corner = orientation[0] * across_mm * (columns - columns // across) / 2
     corner = corner + orientation[1] * down_mm * (rows - rows // across) / 2
     normal = _slice_normal(view.private(_SIEMENS_CSA_IMAGE_HEADER, "SIEMENS CSA HEADER"))
-    if abs(abs(float(normal @ np.cross(orientation[0], orientation[1]))) - 1) > 1e-3:
+    if not abs(abs(float(normal @ np.cross(orientation[0], orientation[1]))) - 1) <= 1e-3:  # nor if it is no number
         raise VolumeError("IN-1", "a mosaic whose slice normal is not that of its orientation")
     positions: _FloatArray = position + corner + np.outer(np.arange(count) * between_mm, normal)
     return positions

@@ -16,7 +16,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from node.dicom.frames import Frame, is_image, read_frames
+from node.dicom.frames import MOST_FRAMES, Frame, is_image, read_frames
 from node.dicom.headers import Acquisition
 from node.dicom.identifiers import InstanceUID, SeriesUID
 from node.dicom.views import Known, uid_of
@@ -93,8 +93,9 @@ def split(headers: Sequence[Dataset]) -> tuple[Stack, ...]:
     Raises
     ------
     VolumeError
-        IN-1 if there is no image, the instances are of several series, or an image has no place. What is no image (raw
-        data, presentation states, reports) is passed over: some vendors send it in the series it belongs to.
+        IN-1 if there is no image, the instances are of several series, an image has no place, or there are more frames
+        than `MOST_FRAMES`. What is no image (raw data, presentation states, reports) is passed over: some vendors send
+        it in the series it belongs to.
     """
     names = {uid_of(header, _SERIES) for header in headers}
     if len(names) != 1:
@@ -102,7 +103,13 @@ def split(headers: Sequence[Dataset]) -> tuple[Stack, ...]:
     series = SeriesUID(names.pop())
     known = Known()
     images = [header for header in headers if is_image(header)]
-    frames = sorted((frame for header in images for frame in read_frames(header, known)), key=_identity)
+    frames: list[Frame] = []
+    for number, header in enumerate(images, start=1):
+        frames.extend(read_frames(header, known))
+        if len(frames) > MOST_FRAMES:
+            found = f"{len(frames)} in the first {number} of {len(images)} instances"
+            raise VolumeError("IN-1", f"a series of more than {MOST_FRAMES} frames: {found}")
+    frames.sort(key=_identity)
     if not frames:
         raise VolumeError("IN-1", "the series holds no image")
     stacks: list[Stack] = []

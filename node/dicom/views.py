@@ -18,6 +18,7 @@ from pydicom.tag import BaseTag
 
 _SHARED, _PER_FRAME = 0x52009229, 0x52009230  # Shared and Per-Frame Functional Groups Sequence
 _GRADIENT_DIRECTION = 0x00189076  # Diffusion Gradient Direction Sequence
+_REAL_WORLD_MAPS = 0x00409096  # Real World Value Mapping Sequence
 _PRIVATE = 0x00010000  # bit of the group number: PS3.5 section 7.8
 _PHILIPS = 0x2005
 # Functional groups that say nothing about geometry, signal or time, and are often large.
@@ -161,13 +162,18 @@ def _elements(holder: Dataset) -> Elements:
 def _flattened(groups: Iterable[Dataset]) -> tuple[Elements, Elements]:
     """Return the elements of the standard functional groups, and those of the private ones of Philips.
 
-    The direction of diffusion lies one sequence deeper than the rest.
+    The direction of diffusion lies one sequence deeper than the rest. Real World Value Maps stay the sequence they are:
+    there may be several, each with a unit of its own (PS3.3 C.7.6.16.2.11), as at the top level of a classic instance.
     """
     standard: Elements = {}
     private: Elements = {}
     for group in groups:
         for name in list(map(int, group.keys())):
             if name in _PASSED_OVER or (name & _PRIVATE and name >> 16 != _PHILIPS):
+                continue
+            if name == _REAL_WORLD_MAPS:
+                if _items(group, name):
+                    standard.setdefault(name, (group[name], group))
                 continue
             found = private if name & _PRIVATE else standard
             for item in _items(group, name)[:1]:

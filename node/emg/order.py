@@ -50,9 +50,14 @@ def read_order(headers: Sequence[Dataset], rules: Sequence[EmgRule]) -> Order:
     Everything that speaks of EMG must agree: attributes among one another, and one series with the next.
     """
     first = headers[0] if headers else Dataset()
+    accession_number, study_date = (_key(first, keyword) for keyword in ("AccessionNumber", "StudyDate"))
     suspicion, unclear = _first_that_speaks([_by_rules(headers, rules), _by_words(headers)])
-    accession = str(first.get("AccessionNumber") or "").strip()
-    return Order(accession, str(first.get("StudyDate") or "").strip(), suspicion, unclear)
+    return Order(accession_number, study_date, suspicion, unclear)
+
+
+def _key(header: Dataset, keyword: str) -> str:
+    """Return the value of a keyword that a study is found by; "" if it is absent, or cannot be read."""
+    return "".join(_texts(header, keyword)).strip()
 
 
 def _first_that_speaks(answers: Sequence[Suspicion | Unclear | None]) -> tuple[Suspicion | None, str]:
@@ -111,7 +116,7 @@ def _agreed(answers: set[_Answer], source: str, basis: str) -> Suspicion | Uncle
 
 def _words(header: Dataset) -> Iterator[tuple[str, str]]:
     """Yield keyword and text of what an order is written in; each item of a request is one text."""
-    for item in header.get("RequestAttributesSequence") or []:
+    for item in _requests(header):
         texts = [text for keyword in _OF_A_REQUEST for text in _texts(item, keyword)]
         yield "RequestAttributesSequence", ".\n".join(texts)
     for keyword in _OF_THE_STUDY:
@@ -121,8 +126,16 @@ def _words(header: Dataset) -> Iterator[tuple[str, str]]:
 
 def _texts_of(header: Dataset, attribute: str) -> Iterator[str]:
     """Yield the texts of an attribute, at the top and in the items of Request Attributes Sequence."""
-    for item in (header, *(header.get("RequestAttributesSequence") or [])):
+    for item in (header, *_requests(header)):
         yield from _texts(item, attribute)
+
+
+def _requests(header: Dataset) -> list[Dataset]:
+    """Return the items of Request Attributes Sequence; none if it is absent, or no sequence that can be read."""
+    try:
+        return list(header.RequestAttributesSequence or [])
+    except Exception:  # as in `_texts`
+        return []
 
 
 def _texts(dataset: Dataset, attribute: str) -> list[str]:

@@ -39,10 +39,12 @@ _ENTER_STUDY = """
     )
     VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)
 """
-_CHANGE_STATE = """
+# Who wanted a study closed did not know of the doubt that holds it.
+_CHANGE_STATE = f"""
     UPDATE study
     SET since_s = CASE WHEN state = :state THEN since_s ELSE :now END,
-        state = :state, reason = :reason, whole_by = NULL
+        state = :state, reason = :reason, whole_by = NULL,
+        forced_by = CASE WHEN :state = '{StudyState.HELD}' THEN NULL ELSE forced_by END
     WHERE uid = :uid
 """
 _EXPIRE = f"""
@@ -231,7 +233,7 @@ def _hold_others(connection: Connection, one: ReceivedInstance, now: float) -> l
     reason = "an instance of it came again in another study"
     hold = f"""
         UPDATE study
-        SET state = '{StudyState.HELD}', reason = ?, last_seen_s = ?, since_s = ?, whole_by = NULL
+        SET state = '{StudyState.HELD}', reason = ?, last_seen_s = ?, since_s = ?, whole_by = NULL, forced_by = NULL
         WHERE uid IN (SELECT study FROM instance WHERE sop_instance = ?)
             AND uid <> ?
             AND state <> '{StudyState.HELD}'

@@ -189,22 +189,22 @@ class Ledger:
             connection.execute(
                 study.update().where(study.c.uid == uid).values(patient_id=patient.patient_id, issuer=patient.issuer)
             )
-            place = sa.func.row_number().over(partition_by=instance.c.sop_instance, order_by=order).label("place")
-            ranked = sa.select(instance.c.id, place).where(instance.c.study == uid).subquery()
-            chosen = sa.select(ranked.c.id).where(ranked.c.place == 1)
-            other_patient = sa.or_(instance.c.patient_id != patient.patient_id, instance.c.issuer != patient.issuer)
             of_study = instance.c.study == uid
-            connection.execute(
-                instance.update()
-                .where(of_study)
-                .values(contradicts=sa.or_(instance.c.id.not_in(chosen), other_patient))
-            )
+            of_patient = sa.and_(instance.c.patient_id == patient.patient_id, instance.c.issuer == patient.issuer)
+            place = sa.func.row_number().over(partition_by=instance.c.sop_instance, order_by=order).label("place")
+            # Of this patient's alone: else an instance whose first content is another's is left out altogether.
+            ranked = sa.select(instance.c.id, place).where(of_study, of_patient).subquery()
+            chosen = sa.select(ranked.c.id).where(ranked.c.place == 1)
+            connection.execute(instance.update().where(of_study).values(contradicts=instance.c.id.not_in(chosen)))
             connection.execute(series.update().where(series.c.study == uid).values(last_seen_s=now, whole_by=None))
             left_out = sa.select(sa.func.count()).select_from(instance).where(of_study, instance.c.contradicts)
             return connection.execute(left_out).scalar_one()
 
     def force(self, study_name: str, who: str) -> bool:
-        """Have a study, by its alias or UID, closed at the next look with what is there; False if none gathers."""
+        """Have a study, by its alias or UID, closed at the next look with what is there; False if none gathers.
+
+        A prior of another study never gathers in this sense: `gathering` leaves it out.
+        """
         with self.engine.begin() as connection:
             return bool(
                 connection.execute(
@@ -212,6 +212,7 @@ class Ledger:
                     .where(
                         sa.or_(study.c.alias == study_name, study.c.uid == study_name),
                         study.c.state == StudyState.GATHERING,
+                        sa.not_(_IS_PRIOR),
                     )
                     .values(forced_by=who)
                 ).rowcount
@@ -276,7 +277,13 @@ class Ledger:
                         study.c.state == StudyState.HELD,
                         study.c.changes == doubtful.changes,
                     )
-                    .values(state=StudyState.GATHERING, reason="", changes=study.c.changes + 1, since_s=now)
+                    .values(
+                        state=StudyState.GATHERING,
+                        reason="",
+                        changes=study.c.changes + 1,
+                        since_s=now,
+                        forced_by=None,
+                    )
                 ).rowcount
             )
 

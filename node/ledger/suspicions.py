@@ -34,8 +34,9 @@ _NOTE = """
     VALUES (:study, :accession_number, :patient_id, :study_date, :level, :side, :source, :basis, :unclear)
 """
 _REOPEN = f"""
-    UPDATE study SET state = '{StudyState.GATHERING}', reason = '', changes = changes + 1
-    WHERE uid = ? AND state = '{StudyState.MEASURABLE}'
+    UPDATE study
+    SET state = '{StudyState.GATHERING}', reason = '', changes = changes + 1, since_s = :now, whole_by = NULL
+    WHERE uid = :uid AND state = '{StudyState.MEASURABLE}'
     RETURNING alias
 """
 _ROWS = """
@@ -83,11 +84,13 @@ class Suspicions:
                 connection.execute(_TELL, said | _keys(one))
             for one in statements:
                 for uid in _measured_otherwise(connection, _keys(one)):
-                    again |= dict.fromkeys(name for (name,) in connection.execute(_REOPEN, (uid,)).fetchall())
+                    again |= dict.fromkeys(_reopen(connection, uid, now))
         return list(again)
 
-    def forget(self, study: str) -> list[str]:
+    def forget(self, study: str, *, now: float) -> list[str]:
         """Drop the statements that hold for the study of a UID; return the aliases of what is measured again.
+
+        `now` is in seconds since 1970.
 
         Raises
         ------
@@ -101,7 +104,7 @@ class Suspicions:
             keys = dict(zip(nothing, rows[0], strict=True)) if rows else nothing
             if not connection.execute(f"DELETE FROM emg_statement WHERE {_NAMED}", keys).rowcount:
                 raise StatementError("no statement holds for that study")
-            return [name for (name,) in connection.execute(_REOPEN, (study,)).fetchall()]
+            return _reopen(connection, study, now)
 
     def settle(self, study: str, patient_id: str, order: Order) -> Suspicion | None:
         """Return what holds for a study that is measured now, and note it with the keys of its order.
@@ -147,6 +150,11 @@ def _keys(one: Statement) -> dict[str, str]:
         "patient_id": one.patient_id,
         "study_date": one.study_date,
     }
+
+
+def _reopen(connection: sqlite3.Connection, uid: str, now: float) -> list[str]:
+    """Let a measured study gather again, and return its alias; nothing if it is not measured."""
+    return [name for (name,) in connection.execute(_REOPEN, {"uid": uid, "now": now}).fetchall()]
 
 
 def _measured_otherwise(connection: sqlite3.Connection, named: dict[str, str]) -> list[str]:

@@ -233,3 +233,28 @@ def test_a_value_in_a_sequence_that_differs_is_found() -> None:
 def test_an_instance_without_pixels_differs_from_one_with() -> None:
     assert difference(read(mr()), read(mr(PixelData=None))) == "(7fe0,0010)"
     assert difference(read(mr(PixelData=None)), read(mr(PixelData=None))) == ""
+
+
+def numbered(value: int) -> Dataset:
+    made = private(b"value")
+    made.private_block(0x0029, "ACME").add_new(0x11, "US", value)
+    made.NumberOfTemporalPositions = 1
+    made.RepresentativeFrameNumber = value
+    return made
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_numbers_that_differ_in_a_byte_which_pads_text_differ(syntax: str) -> None:
+    one, other = (read(encoded(numbered(value), syntax)) for value in (1, 0x2001))
+
+    assert difference(one, read(encoded(numbered(1), syntax))) == ""
+    assert difference(one, other) == "(0028,6010)"
+    del one.RepresentativeFrameNumber, other.RepresentativeFrameNumber
+    assert difference(one, other) == "(0029,1011)"
+
+
+def test_the_padding_of_text_is_no_difference() -> None:
+    one, other = private(b"value"), private(b"value \0")
+    one.StudyID, other.StudyID = "7", "7   "
+
+    assert difference(read(one), read(other)) == ""

@@ -28,6 +28,29 @@ def stacks(number: int, **attributes: Any) -> tuple[StackFacts, ...]:
     return read_facts(list(series_of(number, **attributes)))
 
 
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"AcquisitionDate": "20260103", "AcquisitionTime": "000500"},
+        {"AcquisitionDate": None, "StudyDate": "20260102", "AcquisitionTime": "000500"},
+        {"AcquisitionDate": None, "StudyDate": "20260102", "AcquisitionDateTime": "20260103000500"},
+    ],
+)
+def test_a_bolus_before_midnight_lies_before_the_series_after_it(stated: dict[str, Any]) -> None:
+    (one,) = stacks(1, **(stated | {"ContrastBolusStartTime": "235800"}))
+
+    assert one.acquisition.acquired_at_s is not None
+    assert one.acquisition.bolus_at_s == one.acquisition.acquired_at_s - 7 * 60
+
+
+def test_a_bolus_has_the_date_of_the_frame_and_not_of_the_study() -> None:
+    stated = {"StudyDate": "20260102", "AcquisitionDateTime": "20260103001500", "ContrastBolusStartTime": "001000"}
+    (one,) = stacks(1, **stated)
+
+    assert one.acquisition.acquired_at_s is not None
+    assert one.acquisition.bolus_at_s == one.acquisition.acquired_at_s - 5 * 60
+
+
 BOLUS = AGENT | {"ContrastBolusStartTime": "101000"}
 
 

@@ -58,6 +58,15 @@ def holds(tmp_path: Path, when: str, **attributes: Any) -> bool:
         ('{ fact = "contrast_agent", is = true }', {"ContrastBolusAgent": "GADOBUTROL"}, True),
         ('{ tag = "NumberOfAverages", at_least = 2 }', {"NumberOfAverages": 3}, True),
         ('{ tag = "(0018,0083)", at_least = 2 }', {"NumberOfAverages": 1}, False),
+        ('{ tag = "NumberOfAverages", one_of = ["2", "3"] }', {"NumberOfAverages": 3}, True),  # a number as a word
+        ('{ tag = "NumberOfAverages", one_of = ["2", "3"] }', {"NumberOfAverages": 1.5}, False),
+        ('{ tag = "NumberOfAverages", all_of = ["2"] }', {"NumberOfAverages": 1}, False),
+        ('{ tag = "EchoTime", matches = "^12.5$" }', {"EchoTime": 12.5}, True),
+        ('{ tag = "EchoTime", matches = "^13" }', {"EchoTime": 12.5}, False),
+        ('{ tag = "InstanceNumber", one_of = ["12345678"] }', {"InstanceNumber": 12345678}, True),
+        ('{ tag = "NumberOfAverages", present = false }', {"NumberOfAverages": 1}, False),
+        ('{ tag = "EchoTime", at_least = 12, at_most = 13 }', {"EchoTime": 12.5}, True),
+        ('{ tag = "EchoTime", at_least = 12, at_most = 13 }', {"EchoTime": 13.5}, False),
         ('{ tag = "StationName", one_of = ["MR7"] }', {"StationName": "MR7"}, True),
         ('{ tag = "ReferencedImageSequence", present = true }', {}, False),
         ('{ any = [{ fact = "tr", at_least = 9000 }, { fact = "te", at_most = 20 }] }', {}, True),
@@ -135,6 +144,22 @@ when = { any = [
     { tag = "(0019,0010)", present = true }, { fact = "description", matches = "(" }, { fact = "tr", between = [1] },
 ] }
 """
+
+
+@pytest.mark.parametrize(
+    ("two", "found"),
+    [
+        ('tag = "StationName", one_of = ["A"], matches = "B"', "one_of, matches"),
+        ('fact = "scan_options", one_of = ["A"], all_of = ["B"]', "one_of, all_of"),
+        ('fact = "te", between = [1, 2], at_least = 3', "between, at_least"),
+        ('fact = "te", at_most = 3, present = false', "at_most, present"),
+    ],
+)
+def test_a_condition_with_two_tests_is_refused_for_only_one_would_be_asked(
+    tmp_path: Path, two: str, found: str
+) -> None:
+    with pytest.raises(SettingsError, match=rf"wants one of .* alone; found {found}"):
+        read_table(site(tmp_path, f"{{ {two} }}"))
 
 
 def test_every_fault_of_a_table_is_said_at_once_with_its_place(tmp_path: Path) -> None:

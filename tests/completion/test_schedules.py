@@ -220,10 +220,10 @@ class Study:
     def release(self, *, latest: bool) -> None:
         arrived = self.acknowledged[::-1] if latest else self.acknowledged
         self.patient = arrived[0].patient
-        chosen: dict[str, Instance] = {}
+        self.counted = {}
         for one in arrived:
-            chosen.setdefault(one.uid, one)
-        self.counted = {uid: one for uid, one in chosen.items() if one.patient == self.patient}
+            if one.patient == self.patient:
+                self.counted.setdefault(one.uid, one)
         self.held, self.released = False, True
 
     def counting(self, kinds: set[int]) -> set[Content]:
@@ -328,7 +328,8 @@ class Schedule:
     def contradict(self) -> None:
         if self.sent:
             one = self.random.choice(self.sent)
-            self._store(Instance(one.study, one.kind, one.number, altered=True, swapped=one.swapped))
+            swapped = one.swapped != (self.random.random() < 0.3)  # or of another patient as well
+            self._store(Instance(one.study, one.kind, one.number, altered=True, swapped=swapped))
 
     def swap_patient(self) -> None:
         one = self.pending.pop(0)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 
 from node.completion import QuietPeriod, read_facts
 from node.completion.counts import lacking_of
@@ -123,6 +124,35 @@ def test_images_in_acquisition_are_counted_for_each_acquisition() -> None:
     assert lacking(**counted) == ""
     assert lacking(**counted, leave_out=(5,)) == "5 of 6 images of acquisition 1"
     assert lacking(ImagesInAcquisition=4) == ""  # fewer than there are: it counts something else
+
+
+class CountedReads(Dataset):
+    """A header that counts how often it is asked for a value."""
+
+    asked = 0
+
+    def get(self, *arguments: Any) -> Any:
+        CountedReads.asked += 1
+        return super().get(*arguments)
+
+
+def test_counting_many_acquisitions_reads_each_header_a_fixed_number_of_times() -> None:
+    headers = [CountedReads(one) for one in series_of(1, slices=60)]
+    for k, header in enumerate(headers):
+        header.AcquisitionNumber, header.ImagesInAcquisition = k, 2
+    CountedReads.asked = 0
+
+    assert lacking_of((), headers).count("1 of 2 images") == 60
+    assert CountedReads.asked <= 6 * len(headers)
+
+
+@pytest.mark.parametrize("value", [float("inf"), ["1", "2"], "many"])
+def test_a_count_that_is_no_number_is_none(value: Any) -> None:
+    headers = list(series_of(1))
+    for header in headers:
+        header.add_new("ImagesInAcquisition", "FD" if isinstance(value, float) else "LO", value)
+
+    assert lacking_of((), headers) == ""
 
 
 def dynamic(*, points: int, leave_out: frozenset[tuple[int, int]] = frozenset()) -> list[Any]:

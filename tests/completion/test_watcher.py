@@ -2,12 +2,14 @@ import logging
 from typing import Any
 
 import pytest
+from pydicom.uid import ComprehensiveSRStorage, SegmentationStorage
 
 from node.completion import watcher as module
 from node.dicom.performed import PerformedStep, StepState
+from node.eventlog import alias
 from node.ledger import Arrivals
 from node.ledger.ledger import Ledger
-from node.records import StudyState
+from node.records import SeriesRole, StudyState
 from node.spool import Spool
 from tests.builders import SECRET, STUDY, series_of
 from tests.completion.desk import POST, PRE, QUIET_S, Desk
@@ -102,6 +104,43 @@ def test_a_series_that_cannot_be_read_costs_the_series_and_not_the_study(desk: D
     desk.look(now=QUIET_S)
 
     assert len(desk.jobs) == 1
+
+
+def test_a_series_whose_counts_cannot_be_read_is_wholly_left_out(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> str:
+        raise OverflowError
+
+    monkeypatch.setattr(module, "lacking_of", broken)
+    desk.receive_pair(now=0.0)
+
+    desk.look(now=QUIET_S)
+
+    assert desk.jobs == []
+    assert desk.state is StudyState.NOT_ELIGIBLE
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"SOPClassUID": SegmentationStorage, "Modality": "SEG", "NumberOfFrames": 3, "ImagePositionPatient": None},
+        {"SOPClassUID": ComprehensiveSRStorage, "Modality": "SR", "Rows": None, "Columns": None, "PixelData": None},
+    ],
+)
+def test_a_series_of_objects_that_are_no_images_is_other_and_no_error(
+    desk: Desk, logged: pytest.LogCaptureFixture, other: dict[str, Any]
+) -> None:
+    desk.receive_pair(now=0.0)
+    for dataset in series_of(3, slices=1, **other):
+        desk.receive(dataset, now=0.0)
+
+    desk.look(now=QUIET_S)
+
+    assert len(desk.jobs) == 1
+    assert not [one for one in logged.records if one.levelno >= logging.ERROR]
+    decisions = [one.decision for one in desk.ledger.stack_rows(STUDY) if one.series_alias == alias(f"{STUDY}.3")]
+    assert [(one.role, one.evidence) for one in decisions if one] == [
+        (SeriesRole.OTHER, "the series holds no acquired image")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,31 @@ def test_the_scale_slope_of_each_frame_is_found_in_the_private_sequence_of_enhan
     assert [frame.number for frame in frames] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("written", [False, True], ids=["made", "read"])
+@pytest.mark.parametrize("shared_groups", [True, False], ids=["shared", "per frame"])
+def test_a_real_world_map_in_the_functional_groups_of_enhanced_mr_wins_over_the_rescale(
+    shared_groups: bool, written: bool
+) -> None:
+    places = [{"ImagePositionPatient": [0.0, 0.0, 4.0 * k], "SliceLocation": 4.0 * k} for k in range(2)]
+    made = to_enhanced([mr(f"2.25.{k}", RescaleSlope=2.0, **place, **SIMULATED) for k, place in enumerate(places)])
+    slopes = [0.5, 0.5] if shared_groups else [0.5, 0.25]
+    sequence = made.SharedFunctionalGroupsSequence if shared_groups else made.PerFrameFunctionalGroupsSequence
+    for groups, slope in zip(sequence, slopes, strict=False):
+        groups.RealWorldValueMappingSequence = mapped(slope, intercept=1.0)
+
+    frames = read_frames(dcmread(io.BytesIO(part10(made))) if written else made)
+
+    assert [frame.scale for frame in frames] == [Scale(slope, 1.0, "real world") for slope in slopes]
+
+
+def test_rival_real_world_maps_of_one_frame_are_passed_over() -> None:
+    made = to_enhanced([mr(RescaleSlope=2.0, SliceLocation=0.0, **SIMULATED)])
+    (groups,) = made.PerFrameFunctionalGroupsSequence
+    groups.RealWorldValueMappingSequence = Sequence([*mapped(0.5), *mapped(0.7)])
+
+    assert scale_of(made) == Scale(2.0, 0.0, "rescale")
+
+
 SIMULATED: dict[str, Any] = {  # what the simulator's headers have and its Enhanced MR is made of
     "AngioFlag": "N",
     "MRAcquisitionType": "2D",

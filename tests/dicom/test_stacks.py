@@ -7,6 +7,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import SegmentationStorage
 
 from node.dicom.stacks import Stack, split
 from node.errors import VolumeError
@@ -195,6 +196,12 @@ def test_what_is_no_image_does_not_spoil_its_series_and_alone_is_refused() -> No
     assert len(only.frames) == 6
     with pytest.raises(VolumeError, match="holds no image"):
         split([raw])
+
+
+def test_a_segmentation_is_no_image_of_the_series_it_comes_in() -> None:
+    made = mr(f"{SERIES}.99", series=SERIES, SOPClassUID=SegmentationStorage, Modality="SEG", NumberOfFrames=3)
+
+    assert split([*series_of(1), made]) == split([*series_of(1)])
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from node.emg import read_order
 from node.findings import Suspicion
@@ -98,6 +100,28 @@ def test_the_keys_of_an_order_are_read_and_a_header_without_them_is_no_error() -
     assert read_order([mr(AccessionNumber=" A1 ")], ()).accession_number == "A1"
     assert read_order([Dataset()], ()).study_date == ""
     assert read_order([], ()).suspicion is None
+
+
+@pytest.mark.parametrize("keyword", ["AccessionNumber", "StudyDate", "RequestAttributesSequence"])
+def test_an_attribute_that_cannot_be_read_costs_itself_and_not_the_order(keyword: str) -> None:
+    header = mr(AccessionNumber="A1", StudyDate="20260102", StudyDescription=LEFT)
+    tag = Tag(keyword)
+    header[tag] = RawDataElement(tag, "FD", 3, b"abc", 0, False, True)  # three bytes are no number
+    rule = EmgRule(attribute="MedicalAlerts", pattern="EMG", level="L2", side="left")
+
+    order = read_order([header], (rule,))
+
+    assert order.accession_number == ("" if keyword == "AccessionNumber" else "A1")
+    assert order.study_date == ("" if keyword == "StudyDate" else "20260102")
+    assert order.suspicion == Suspicion("L4", "left", "order", "StudyDescription")
+
+
+@pytest.mark.parametrize(("vr", "value"), [("LO", "EMG: L2 right"), ("US", 5)])
+def test_a_request_that_is_no_sequence_of_items_is_no_request(vr: str, value: str | int) -> None:
+    header = mr(StudyDescription=LEFT)
+    header.add_new("RequestAttributesSequence", vr, value)
+
+    assert read_order([header], ()).suspicion == Suspicion("L4", "left", "order", "StudyDescription")
 
 
 def test_no_text_of_the_order_is_in_what_is_kept() -> None:

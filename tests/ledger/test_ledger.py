@@ -14,12 +14,14 @@ from node.errors import LedgerError
 from node.ledger import Arrivals, Database, open_database
 from node.ledger.engine import engine_of
 from node.ledger.ledger import GatheringStudy, Ledger
+from node.ledger.retrievals import Retrievals
 from node.records import (
     DeliveryState,
     Job,
     Place,
     ReceivedInstance,
     ResultRecord,
+    RetrievalReason,
     Role,
     RoleDecision,
     SegmentEnd,
@@ -27,6 +29,7 @@ from node.records import (
     StackKey,
     StudyState,
     Version,
+    Wanted,
 )
 from tests.builders import ORIGIN
 from tests.conftest import ROOT
@@ -74,6 +77,13 @@ def settle(ledger: Ledger, job: Job) -> None:
 def state(ledger: Ledger) -> StudyState:
     (row,) = ledger.study_rows()
     return row.state
+
+
+def forced(ledger: Ledger) -> dict[str, str | None]:
+    """Return who wants each study closed now."""
+    with ledger.engine.connect() as connection:
+        rows = connection.execute(sa.text("SELECT uid, forced_by FROM study"))
+        return {row.uid: row.forced_by for row in rows}
 
 
 def states(database: Path) -> dict[str, str]:
@@ -260,6 +270,69 @@ def test_a_released_study_is_of_one_patient_and_more_of_that_one_do_not_hold_it(
     assert ledger.places(STUDY, SERIES) == [received(1 + counts).place]
     assert arrivals.enter([received(3, patient_id=patients[counts])], now=6.0) == []
     assert len(arrivals.enter([received(4, patient_id=patients[1 - counts])], now=7.0)) == 1
+
+
+@pytest.mark.parametrize("latest", [False, True])
+def test_an_instance_that_came_of_two_patients_counts_with_the_content_of_the_one_that_is_chosen(
+    arrivals: Arrivals, ledger: Ledger, latest: bool
+) -> None:
+    """Also where its own first, or latest, content is of the other patient."""
+    sop_instance = received(9).origin.sop_instance
+
+    def of(number: int, patient: str) -> ReceivedInstance:
+        return received(number, contradicts=number > 2, sop_instance=sop_instance, patient_id=patient)
+
+    contents = [of(2, "OTHER"), of(3, "THIS"), of(4, "THIS"), of(5, "OTHER")]
+    decisive = received(6 if latest else 1, patient_id="THIS")
+    arrivals.enter(sorted([decisive, *contents], key=lambda one: one.received_s), now=1.0)
+    (row,) = ledger.study_rows()
+
+    assert ledger.release(row.alias, latest=latest, now=7.0) == 3
+
+    assert set(ledger.places(STUDY, SERIES)) == {decisive.place, contents[2 if latest else 1].place}
+
+
+def test_who_wanted_a_study_closed_did_not_want_it_closed_in_spite_of_a_doubt(
+    arrivals: Arrivals, ledger: Ledger
+) -> None:
+    """Neither when it is held by what comes for it nor by what comes for another study."""
+    arrivals.enter([FIRST], now=1.0)
+    assert ledger.force(STUDY, "root")
+    arrivals.enter([SECOND], now=2.0)
+    assert [one.forced_by for one in ledger.gathering()] == ["root"]  # growth is no doubt
+
+    arrivals.enter([received(4, contradicts=True, sop_instance=FIRST.origin.sop_instance)], now=3.0)
+    assert forced(ledger) == {STUDY: None}
+    (doubtful,) = ledger.doubtful(quiet_since_s=5.0)
+    assert ledger.go_on(doubtful, now=5.0)
+
+    assert ledger.force(STUDY, "root")
+    elsewhere = {"sop_instance": FIRST.origin.sop_instance, "study": OTHER_STUDY, "series": OTHER_SERIES}
+    arrivals.enter([received(5, contradicts=True, **elsewhere)], now=6.0)
+    assert forced(ledger) == {STUDY: None, OTHER_STUDY: None}
+
+
+def test_a_study_that_goes_on_of_itself_is_not_forced(arrivals: Arrivals, ledger: Ledger) -> None:
+    arrivals.enter([FIRST, received(2, contradicts=True, sop_instance=FIRST.origin.sop_instance)], now=1.0)
+    with ledger.engine.begin() as connection:  # as tables of before may have it
+        connection.execute(sa.text("UPDATE study SET forced_by = 'root'"))
+    (doubtful,) = ledger.doubtful(quiet_since_s=5.0)
+
+    assert ledger.go_on(doubtful, now=5.0)
+
+    assert forced(ledger) == {STUDY: None}
+
+
+def test_a_prior_of_another_study_cannot_be_forced(arrivals: Arrivals, database: Database, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
+    prior = Wanted(OTHER_STUDY, OTHER_SERIES, "pacs", RetrievalReason.PRIOR, STUDY, 1)
+    Retrievals(database).ask([prior], most_series=1, now=2.0)
+    arrivals.enter([received(2, study=OTHER_STUDY, series=OTHER_SERIES)], now=3.0)
+
+    assert not ledger.force(OTHER_STUDY, "root")
+
+    assert ledger.force(STUDY, "root")
+    assert forced(ledger) == {STUDY: "root", OTHER_STUDY: None}
 
 
 def test_only_what_is_held_can_be_released(arrivals: Arrivals, ledger: Ledger) -> None:

@@ -12,8 +12,8 @@ from node.findings import Suspicion
 from node.ledger import Arrivals, Database
 from node.ledger.ledger import Ledger
 from node.ledger.suspicions import Suspicions
-from node.records import StudyState
-from tests.ledger.test_ledger import FIRST, STUDY, close, state
+from node.records import Role, StackKey, StudyState
+from tests.ledger.test_ledger import FIRST, STUDY, close, enqueue_nothing, state
 
 PATIENT = FIRST.origin.patient_id
 ORDER = Order("A1", "20260102", Suspicion("L2", "right", "order", "StudyDescription"), "")
@@ -114,6 +114,34 @@ def test_a_statement_that_comes_late_reopens_the_measured_study(measured: Suspic
     assert held.level == "L4"
 
 
+def test_what_is_reopened_gathers_since_then_and_nothing_says_that_it_is_whole(
+    measured: Suspicions, ledger: Ledger
+) -> None:
+    def close_as_whole(now: float) -> None:
+        (gathered,) = ledger.gathering()
+        (one,) = gathered.series
+        ledger.close(
+            gathered, whole_by={}, study_whole_by="quiet", roles={}, selection={Role.POST: StackKey(one.series)},
+            reason="", enqueue=enqueue_nothing, now=now,
+        )  # fmt: skip
+
+    def reopened() -> tuple[float, str]:
+        (row,) = ledger.study_rows()
+        return row.since_s, row.whole_by
+
+    measured.tell([said()], now=200.0)
+    close_as_whole(now=300.0)
+    settle(measured)
+    assert reopened() == (300.0, "quiet")
+
+    measured.tell([said("L5")], now=400.0)
+    assert reopened() == (400.0, "")
+    close_as_whole(now=500.0)
+    settle(measured)
+    measured.forget(STUDY, now=600.0)
+    assert reopened() == (600.0, "")
+
+
 def test_what_changes_nothing_reopens_nothing(measured: Suspicions, ledger: Ledger) -> None:
     measured.tell([said()], now=200.0)
     close(ledger, now=300.0)
@@ -138,10 +166,10 @@ def test_what_was_told_can_be_taken_back(measured: Suspicions, ledger: Ledger) -
     close(ledger, now=300.0)
     settle(measured)
 
-    assert len(measured.forget(STUDY)) == 1
+    assert len(measured.forget(STUDY, now=700.0)) == 1
     assert settle(measured) == ORDER.suspicion
     with pytest.raises(StatementError, match="no statement"):
-        measured.forget(STUDY)
+        measured.forget(STUDY, now=700.0)
 
 
 def test_an_operator_sees_what_is_suspected_and_why_nothing_was_taken(measured: Suspicions, ledger: Ledger) -> None:
