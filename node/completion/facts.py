@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from node.dicom.headers import Acquisition
+from node.dicom.headers import COMPONENTS, Acquisition
 from node.dicom.identifiers import SeriesUID
 from node.dicom.stacks import Fault, Stack, split
 from node.dicom.views import FrameView, view_of
@@ -223,8 +223,6 @@ def _smallest(values: Sequence[float]) -> float | None:
     return min(values, default=None)
 
 
-_COMPONENTS = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}
-
 VOCABULARY: dict[str, Fact] = {
     "modality": Fact("modality", Kind.WORDS, lambda facts: (facts.acquisition.modality,)),
     "manufacturer": Fact("manufacturer", Kind.WORDS, lambda facts: (facts.acquisition.manufacturer,)),
@@ -259,7 +257,7 @@ VOCABULARY: dict[str, Fact] = {
     "plane": Fact("plane", Kind.OWN_WORD, lambda facts: facts.plane),
     "part": Fact("Dixon part", Kind.OWN_WORD, lambda facts: facts.acquisition.dixon_part),
     "component": Fact(
-        "complex component", Kind.OWN_WORD, lambda facts: _COMPONENTS.get(facts.acquisition.complex_component, "")
+        "complex component", Kind.OWN_WORD, lambda facts: COMPONENTS.get(facts.acquisition.complex_component, "")
     ),
     "derived": Fact("derived", Kind.FLAG, _acquired("derived")),
     "projection": Fact("projection", Kind.FLAG, _acquired("projection")),

@@ -154,11 +154,8 @@ def read_frames(header: Dataset, known: Known | None = None) -> tuple[Frame, ...
 
 
 def _numbers(view: FrameView, tag: int, count: int) -> tuple[float, ...]:
-    try:
-        values = tuple(float(one) for one in view.value(tag))
-    except (TypeError, ValueError):
-        return ()
-    return values if len(values) == count and all(map(math.isfinite, values)) else ()
+    values = tuple(_floats(view.value(tag)))
+    return values if len(values) == count else ()
 
 
 def _whole(value: Any) -> int | None:

@@ -48,6 +48,9 @@ _PERHAPS_LOSSY_SYNTAXES = frozenset({
 })  # fmt: skip
 _DAY_S = 86400.0
 
+# What `Acquisition.complex_component` stands for, in the words of Complex Image Component (0008,9208).
+COMPONENTS = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}
+
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:

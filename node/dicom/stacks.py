@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from node.dicom.frames import MOST_FRAMES, Frame, is_image, read_frames
-from node.dicom.headers import Acquisition
+from node.dicom.headers import COMPONENTS, Acquisition
 from node.dicom.identifiers import InstanceUID, SeriesUID
 from node.dicom.views import Known, uid_of
 from node.errors import VolumeError
@@ -234,10 +234,8 @@ def _grouped(frames: Sequence[Frame], key: _Key) -> list[tuple[Any, list[Frame]]
     return joined
 
 
-_COMPONENTS = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary", "": "not said"}
-
 _SIGNAL: tuple[tuple[str, _Key, Callable[[Any], str] | None], ...] = (
-    ("component", lambda one: one.acquisition.complex_component, lambda value: _COMPONENTS[value]),
+    ("component", lambda one: one.acquisition.complex_component, lambda value: COMPONENTS.get(value, "not said")),
     ("part", lambda one: one.acquisition.part, lambda value: value or "not said"),
     ("image type", lambda one: one.acquisition.image_type, None),
     ("echo", lambda one: one.acquisition.echo_time_ms, None),
