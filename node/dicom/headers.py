@@ -86,15 +86,11 @@ class Acquisition:
     slice_thickness_mm: float | None
     spacing_between_slices_mm: float | None = None
     manufacturer: str = ""
-    model: str = ""
-    software: str = ""
     sop_class: str = ""
-    protocol: str = ""
     sequence_name: str = ""  # (0018,0024) Sequence Name, or (0018,9005) Pulse Sequence Name
     echo_number: int | None = None
     acquisition_number: int | None = None
     temporal_position: int | None = None
-    temporal_positions: int | None = None  # Number of Temporal Positions
     trigger_time_ms: float | None = None
     complex_component: str = ""  # "M", "P", "R", "I", or ""
     part: str = ""  # of a Dixon: "water", "fat", "in-phase", "opposed-phase", or ""
@@ -108,11 +104,8 @@ class Acquisition:
     time_of_flight: bool = False
     phase_contrast: bool = False
     magnetization_transfer: bool = False
-    spatial_presaturation: str = ""
     spectral_suppression: str = ""  # (0018,9025) Spectrally Selected Suppression, or (0018,9026) Excitation
     cardiac_synchronization: str = ""
-    number_of_averages: float | None = None
-    patient_position: str = ""
     colour: bool = False
     screenshot: bool = False
 
@@ -203,13 +196,9 @@ def _steady(read: "_Reader", syntax: str) -> Acquisition:
         slice_thickness_mm=read.number("SliceThickness"),
         spacing_between_slices_mm=read.number("SpacingBetweenSlices"),
         manufacturer=manufacturer,
-        model=read.text("ManufacturerModelName"),
-        software=read.text("SoftwareVersions"),
         sop_class=read.text("SOPClassUID"),
-        protocol=read.text("ProtocolName"),
         sequence_name=read.text("SequenceName") or read.text("PulseSequenceName"),
         echo_number=_whole(read.number("EchoNumbers")),
-        temporal_positions=_whole(read.number("NumberOfTemporalPositions")),
         complex_component=_complex_component(read, image_type, manufacturer),
         part=_dixon_part(image_type, description),
         velocity_cm_s=read.velocity_cm_s(),
@@ -222,11 +211,8 @@ def _steady(read: "_Reader", syntax: str) -> Acquisition:
         phase_contrast=read.text("PhaseContrast").upper() == "YES",
         magnetization_transfer="MTC" in read.words("SequenceVariant")
         or read.text("MagnetizationTransfer").upper() not in ("", "NONE"),
-        spatial_presaturation=read.text("SpatialPresaturation").upper(),
         spectral_suppression=read.spectral_suppression(),
         cardiac_synchronization=read.text("CardiacSynchronizationTechnique").upper(),
-        number_of_averages=read.number("NumberOfAverages"),
-        patient_position=read.text("PatientPosition").upper(),
         colour=(read.number("SamplesPerPixel") or 1) > 1
         or not (read.text("PhotometricInterpretation").upper() or "MONOCHROME").startswith("MONOCHROME"),
         screenshot=_is_screenshot(read, image_type),
