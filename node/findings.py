@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from node.dicom.volumes import Volume
 
-SCHEMA_VERSION = "1.1"  # of findings.json, docs/findings.md; the first number changes when a reader must change
+SCHEMA_VERSION = "1.2"  # of findings.json, docs/findings.md; the first number changes when a reader must change
 
 
 VERTEBRAE = tuple(
@@ -90,9 +90,32 @@ class Location:
     slices: tuple[int, int] | None  # first and last axial slice, counted from the head from 1; None: not axial
 
 
+POSTERIOR = "posterior compartment"  # multifidus and erector spinae together
+
+
+@dataclass(frozen=True, slots=True)
+class Kinetics:
+    """How the signal of a region rises and falls in a dynamic series. Enhancement is in percent of the baseline.
+
+    The last three are research values (Tofts), given only where the protocol allows them.
+    """
+
+    onset_s: float  # after the first time point
+    time_to_peak_s: float  # after the onset
+    peak_enhancement_pct: float
+    first_minute_enhancement_pct: float | None  # largest within 60 s of the onset; None: the series is shorter
+    wash_in_pct_per_s: float  # steepest rise
+    iauc60: float | None  # area under the enhancement in the first 60 s after the onset, percent x s
+    iauc90: float | None
+    curve: Literal["persistent", "plateau", "wash-out"] | None  # None: the series ends too early to tell
+    ktrans_per_min: float | None = None
+    ve: float | None = None
+    kep_per_min: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class MuscleFindings:
-    """One side's posterior paraspinal compartment (multifidus and erector spinae together).
+    """One side's muscle: the whole of it that was measured, or one level of it (`Findings.levels`).
 
     Enhancement is (median post - median pre) / median pre in percent, after gain correction. What was not measured
     is None, and a refusal or caveat says why.
@@ -105,9 +128,29 @@ class MuscleFindings:
     enhancement_pct: float | None
     enhancement_sd_pct: float | None
     asymmetry_pct: float | None  # (this side - other side) / (this + other) of the enhancement, signed
-    enhancing_fraction_pct: float | None  # voxels that enhance more than the reference muscle plausibly does
+    enhancing_fraction_pct: float | None  # voxels that enhance more than the reference muscle plausibly does (q)
     vessel_fraction_pct: float | None  # of the muscle, on MRV
     location: Location | None = None
+    muscle: str = POSTERIOR  # or one muscle of `ports.PARTS`
+    fat_fraction_pct: float | None = None  # from Dixon water and fat
+    fat_corrected_enhancement_pct: float | None = None  # of the water in the region, as if it held no fat
+    relative_enhancement: float | None = None  # over the median of the patient's other levels (R)
+    diffuse: bool | None = None  # diffuse enhancement of this level and side; None: not assessed
+    vessel_asymmetry_pct: float | None = None  # as `asymmetry_pct`, of the vessel fraction
+    kinetics: Kinetics | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BiopsyPath:
+    """A straight way from the skin to a candidate: a geometric proposal. Positions are LPS millimetres."""
+
+    target_mm: tuple[float, float, float]  # in the enhancing part, farthest from its border
+    entry_mm: tuple[float, float, float]  # on the skin
+    depth_mm: float  # from entry to target
+    angle_deg: float  # from the sagittal plane, positive with the entry to the patient's left of the target
+    tilt_deg: float  # out of the axial plane, positive with the entry nearer to the head
+    clearance_mm: float  # least distance to what must not be met
+    clearance_of: str  # "vessel", "bone", "canal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +175,33 @@ class LesionFindings:
     surrounding_vessel_fraction_pct: float | None  # of the muscle around it, on MRV
     vascularity_increased: bool | None  # None: not assessed
     location: Location | None = None
+    kinetics: Kinetics | None = None
+    plexus_distance_mm: float | None = None  # from its border to the nearest vessel of the paravertebral plexus
+    draining_vessel: bool | None = None  # a vessel joins it with the plexus; None: not assessed
+    biopsy: BiopsyPath | None = None  # None: none was looked for, or none is safe; a caveat says which
+
+
+@dataclass(frozen=True, slots=True)
+class TargetedAnswer:
+    """The answer at the level and side that EMG suspects, and at its neighbours.
+
+    Parameters
+    ----------
+    statement : str
+        One or two plain sentences.
+    levels : tuple of MuscleFindings
+        Those of `Findings.levels` that the question is about, suspected side first, from the head down.
+    lesions : tuple of int
+        Numbers of the candidates that lie there.
+    matched : bool
+        Whether the levels are those that EMG named; False: no vertebra could be named, all are listed, and the match
+        is left to the reader.
+    """
+
+    statement: str
+    levels: tuple[MuscleFindings, ...]
+    lesions: tuple[int, ...]
+    matched: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +230,8 @@ class Findings:
     algorithm: Algorithm
     level_basis: str = "level not determined"  # how vertebrae were counted, or why no level is named
     suspicion: Suspicion | None = None
+    levels: tuple[MuscleFindings, ...] = ()  # each level or slab from the head down, left before right
+    answer: TargetedAnswer | None = None  # to what EMG suspects; None: nothing is suspected
 
     @property
     def names_levels(self) -> bool:
@@ -173,42 +245,12 @@ class Findings:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Findings":
-        """Return the findings that `to_json` wrote."""
-        return cls(
-            outcome=Outcome(values["outcome"]),
-            summary=values["summary"],
-            inputs=tuple(values["inputs"]),
-            grade=values["grade"],
-            muscles=tuple(
-                MuscleFindings(**{**one, "side": Side(one["side"]), "location": _location(one["location"])})
-                for one in values["muscles"]
-            ),
-            lesions=tuple(
-                LesionFindings(
-                    **{
-                        **one,
-                        "side": Side(one["side"]),
-                        "centroid_mm": tuple(one["centroid_mm"]),
-                        "location": _location(one["location"]),
-                    }
-                )
-                for one in values["lesions"]
-            ),
-            gates=tuple(Gate(**one) for one in values["gates"]),
-            caveats=tuple(Note(**one) for one in values["caveats"]),
-            refusals=tuple(Note(**one) for one in values["refusals"]),
-            algorithm=Algorithm(**values["algorithm"]),
-            level_basis=values["level_basis"],
-            suspicion=None if values["suspicion"] is None else Suspicion(**values["suspicion"]),
-        )
+        """Return the findings that `to_json` wrote, of this version of the schema."""
+        from pydantic import TypeAdapter  # not before it is needed: the receiving process reads no findings
 
-
-def _location(values: Mapping[str, Any] | None) -> Location | None:
-    if values is None:
-        return None
-    slices = None if values["slices"] is None else (values["slices"][0], values["slices"][1])
-    x, y, z = values["position_mm"]
-    return Location(values["level"], (x, y, z), slices)
+        plain = {key: value for key, value in values.items() if key != "schema_version"}
+        found: Findings = TypeAdapter(cls).validate_python(plain)
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,12 +267,15 @@ class Regions:
         On the grid of the MRV.
     reference : str
         "post", "pre" or "mrv": the series whose grid `muscles` and `lesions` have.
+    enhancement : ndarray of float32 or None
+        Percent, on the same grid; NaN outside the muscles.
     """
 
     muscles: npt.NDArray[np.uint8] | None
     lesions: npt.NDArray[np.uint8] | None
     vessels: npt.NDArray[np.bool_] | None
     reference: str
+    enhancement: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -245,10 +290,24 @@ class Measurement:
 class StudyVolumes:
     """The series of one study that a measurement is made from; None where there is none.
 
-    `sagittal` is not measured: vertebral levels are read from it.
+    Parameters
+    ----------
+    pre, post : Volume or None
+        The contrast pair.
+    mrv, velocity : Volume or None
+        Venography (a magnitude), and the velocities of a phase contrast, in cm/s, on the same grid.
+    sagittal : Volume or None
+        Not measured: vertebral levels are read from it.
+    fat : Volume or None
+        Dixon fat of the acquisition whose water is `pre`.
+    dynamic : tuple of Volume
+        The time points of a dynamic series in order, on one grid.
     """
 
     pre: Volume | None = None
     post: Volume | None = None
     mrv: Volume | None = None
     sagittal: Volume | None = None
+    fat: Volume | None = None
+    velocity: Volume | None = None
+    dynamic: tuple[Volume, ...] = ()

@@ -19,11 +19,24 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
-from node.findings import Gate
+from node.findings import Gate, Side
 from node.records import SeriesProgress
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+
+
+# What a segmenter may tell apart within and beside the posterior compartment: labels of `Segmentation.parts`.
+PARTS = {
+    1: ("multifidus", Side.LEFT),
+    2: ("multifidus", Side.RIGHT),
+    3: ("erector spinae", Side.LEFT),
+    4: ("erector spinae", Side.RIGHT),
+    5: ("psoas", Side.LEFT),
+    6: ("psoas", Side.RIGHT),
+    7: ("quadratus lumborum", Side.LEFT),
+    8: ("quadratus lumborum", Side.RIGHT),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +55,10 @@ class Segmentation:
         Those gates with what they found.
     confidence : str
         "high" or "low", for the caveat in the report.
+    parts : ndarray of uint8 or None
+        Single muscles, by the labels of `PARTS`; None from a segmenter that does not tell them apart.
+    bone : ndarray of bool or None
+        Vertebrae and sacrum; None if they were not looked for.
     """
 
     muscles: npt.NDArray[np.uint8]
@@ -50,6 +67,8 @@ class Segmentation:
     accepted: npt.NDArray[np.bool_]
     gates: tuple[Gate, ...]
     confidence: str
+    parts: npt.NDArray[np.uint8] | None = None
+    bone: Mask | None = None
 
 
 class Segmenter(Protocol):

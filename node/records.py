@@ -14,6 +14,9 @@ class Role(StrEnum):
     POST = "post"
     MRV = "mrv"
     SAGITTAL = "sagittal"  # not measured: vertebral levels are read from it
+    FAT = "fat"  # Dixon fat of the acquisition whose water is PRE
+    VELOCITY = "velocity"  # of the phase contrast whose magnitude is MRV
+    DYNAMIC = "dynamic"  # all time points
     LOCALIZER = "localizer"
     OTHER = "other"
 

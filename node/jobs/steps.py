@@ -28,7 +28,7 @@ from node.settings import AnalysisSettings, ReportSettings
 from node.spool import as_file, mapped
 
 _TASK, _MEASUREMENT, _REGIONS = "task.json", "measurement.json", "regions.npz"
-_ARRAYS = ("muscles", "lesions", "vessels")
+_ARRAYS = ("muscles", "lesions", "vessels", "enhancement")
 _SMALL_BYTES = 4 << 20  # up to these an instance is read, not mapped: a quarter faster (docs/performance.md)
 _SHARE_OF_A_VOLUME = 8  # of a step's memory: three volumes, what they were decoded from, and room to work; chosen
 
@@ -129,7 +129,8 @@ def measure(folder: str) -> str:
     volumes, unusable = _volumes(task)
     # Half of a pair is not measured as if it had been chosen alone: that is for the site to say (post_alone).
     whole_pair = all(role in volumes for role in task.inputs if role in (Role.PRE, Role.POST))
-    study = StudyVolumes(**{role.value: volume for role, volume in volumes.items() if whole_pair})
+    named: dict[str, Any] = {role.value: volume for role, volume in volumes.items() if whole_pair}
+    study = StudyVolumes(**named)
     measurement = measure_volumes(
         study,
         settings=task.analysis,
@@ -200,13 +201,10 @@ def read_measurement(folder: Path) -> Measurement:
             muscles=arrays.get("muscles"),
             lesions=arrays.get("lesions"),
             vessels=arrays.get("vessels"),
+            enhancement=arrays.get("enhancement"),
             reference=values["reference"],
         )
-    return Measurement(Findings.from_json(_without_version(values["findings"])), regions)
-
-
-def _without_version(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key != "schema_version"}
+    return Measurement(Findings.from_json(values["findings"]), regions)
 
 
 def _unclear(task: Task) -> list[Note]:
