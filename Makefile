@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Half of the tests' time is waiting: for processes that start, for deadlines of peers that say nothing.
 PYTEST := $(BIN)/python -m pytest -n $$((2 * $$(nproc))) --dist worksteal
 
-.PHONY: demo test check bench bench-receive train clean
+.PHONY: demo test check bench bench-receive bench-analysis train clean
 
 demo: $(READY)  ## push simulated studies through a node, show what arrives at the archive
 	$(BIN)/paraspinal-node demo $(DEMO)
@@ -26,6 +26,9 @@ bench: $(READY)  ## benchmarks in a quick form, side by side with peers
 
 bench-receive: $(READY)  ## receivers side by side with peers, at length: some minutes; BENCH=--help
 	$(BIN)/python -m benchmarks.receiving $(BENCH)
+
+bench-analysis: $(READY)  ## tables and figures of the analysis, into docs/figures: an hour or more; BENCH=--help
+	$(BIN)/python -m benchmarks.analysis $(BENCH)
 
 train: $(READY)  ## teach the segmenter on, from the weights of the repository until Ctrl-C; TRAIN=--help
 	$(BIN)/python -m pip install --quiet --editable '.[training]'

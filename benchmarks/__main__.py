@@ -1,4 +1,6 @@
-"""Benchmarks in a quick form, for CI and a first look: `make bench`; the receivers at length: `make bench-receive`.
+"""Benchmarks in a quick form, for CI and a first look: `make bench`.
+
+At length: `make bench-receive` for the receivers, `make bench-analysis` for the analysis.
 
 A peer that is not installed is left out of the table by name. Nothing here asserts a time; the exit code is 1 if a
 receiver refused an object or died.
@@ -28,6 +30,10 @@ def main() -> int:
     columns = ("step", "seconds", "CPU seconds", "peak MB")
     show(Sheet("One study, 320 x 256 x 24, sandboxed steps", columns, rows))
     show(reading.sheet(reading.run()))
+
+    from benchmarks import analysis  # not before: what it imports would count in the peaks above
+
+    analysis.quick(show)
     faults = receiving.quick(show, progress.print)  # afterwards: its senders would count in the peak above
     for fault in faults:
         progress.print(f"FAILED {fault}", style="bold red", markup=False)

@@ -15,14 +15,15 @@ from pathlib import Path
 from node import locks, plugins
 from node.association.admission import Admission
 from node.association.tls import ServerTls
+from node.calling import Caller
 from node.completion import read_table
 from node.console import Console
-from node.delivery import echo
+from node.delivery import echo, probe
 from node.errors import DeliveryError, NodeError, RetrievalError, SettingsError
-from node.process import DATABASE, RECEIVER_LOCK, open_data_dir
+from node.process import DATABASE, RECEIVER_LOCK, RECEIVER_PORT, open_data_dir
 from node.retrieval import Archive, loopback
-from node.settings import ArchiveSettings, Settings
-from node.worker import destinations
+from node.settings import ArchiveSettings, DestinationSettings, Settings
+from node.worker import destinations, queried
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,13 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     yield _attempt("port", lambda: _port(settings))
     for one in settings.destination:
         if one.kind == "dicom":
-            yield Check(f"C-ECHO {one.name}", _echo(settings, one.name), passed=True)
+            answered = _echo(settings, one)
+            yield Check(f"C-ECHO {one.name}", answered, passed=True)
+            if answered.startswith("0x"):
+                yield _attempt(f"objects for {one.name}", partial(probe, one, Caller.of(settings, silence_s=5.0)))
+        if one.verify:
+            found = _echo_archive(settings, queried(one), otherwise="deliveries will wait")
+            yield Check(f"C-ECHO query {one.name}", found, passed=True)
     for each in settings.archive:
         yield Check(f"C-ECHO archive {each.name}", _echo_archive(settings, each), passed=True)
         if each.pull:
@@ -111,25 +118,34 @@ def _port(settings: Settings) -> str:
         with socket.create_server(address):
             return f"{receiver} is free"
     except OSError as error:
-        if error.errno == errno.EADDRINUSE and locks.is_held(open_data_dir(settings) / RECEIVER_LOCK):
+        ours = _port_of_receiver(settings)
+        if error.errno != errno.EADDRINUSE or ours is None:
+            raise
+        if ours == address[1]:
             return f"{receiver} is in use by this node"
-        raise
+        raise SettingsError(f"port {address[1]} is in use by another program; this node listens at {ours}") from error
 
 
-def _echo(settings: Settings, name: str) -> str:
-    (peer,) = (one for one in settings.destination if one.name == name)
+def _port_of_receiver(settings: Settings) -> int | None:
+    """Return the port that the receiver of this data folder listens at; None if none does."""
+    data_dir = open_data_dir(settings)
+    file = data_dir / RECEIVER_PORT
+    return int(file.read_text()) if locks.is_held(data_dir / RECEIVER_LOCK) and file.exists() else None
+
+
+def _echo(settings: Settings, peer: DestinationSettings) -> str:
     try:
-        status = echo(peer, calling_ae=settings.association.ae_title, network_timeout_s=5.0)
+        status = echo(peer, Caller.of(settings, silence_s=5.0))
     except DeliveryError as error:
         return f"{error}: deliveries will wait"
     return f"0x{status:04X}"
 
 
-def _echo_archive(settings: Settings, one: ArchiveSettings) -> str:
+def _echo_archive(settings: Settings, one: ArchiveSettings, *, otherwise: str = "studies are closed without it") -> str:
     try:
         status = Archive.of(settings, one, silence_s=5.0).echo()
     except RetrievalError as error:
-        return f"{error}: studies are closed without it"
+        return f"{error}: {otherwise}"
     return f"0x{status:04X}"
 
 

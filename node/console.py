@@ -3,6 +3,7 @@
 It reads the ledger and the queue, and owns no state. Nothing it returns identifies a patient: studies appear by alias.
 """
 
+import math
 import os
 import pwd
 import time
@@ -10,22 +11,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import sqlalchemy as sa
+from pydicom.uid import UID
 
 from node import locks, process
+from node.completion import waiting_of
 from node.dicom.identifiers import shown_title
 from node.emg import Statement
 from node.errors import RetrievalError
-from node.jobs.pipeline import MEASURE, inputs_of, owe
+from node.eventlog import alias
+from node.jobs.pipeline import MEASURE, inputs_of
 from node.jobs.port import QueueView
-from node.ledger import Expectations, open_database
-from node.ledger.ledger import Ledger, StackRow
+from node.ledger import Deliveries, Expectations, open_database
+from node.ledger.ledger import Ledger, StackRow, StudyRow
 from node.ledger.retrievals import Retrievals
+from node.ledger.rulings import Rulings
 from node.ledger.suspicions import Suspicions
-from node.records import DeliveryRecord, JobState, RestingStudy
+from node.records import DeliveryRecord, JobState, RestingStudy, StudyState
 from node.settings import Settings
 
-_FAILED_SHOWN_S = 7 * 86400.0  # chosen
+_SHOWN_S = 7 * 86400.0  # chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class JobLine:
     state: JobState
     outcome: str
     deliveries: Mapping[str, str]  # destination -> "2 stored", "1 owed (0xA700)"
+    ruling: str  # what people decided about the results, or have to; "" if they have no say
     created_s: float
     settled_s: float | None
 
@@ -56,6 +61,8 @@ class Console:
         self._ledger = Ledger(open_database(self._data_dir / process.DATABASE))
         self._suspicions = Suspicions(self._ledger.database)
         self._retrievals = Retrievals(self._ledger.database)
+        self._deliveries = Deliveries(self._ledger.database)
+        self._rulings = Rulings(self._ledger.database)
         self._queue = QueueView(self._ledger.engine)
 
     def processes(self) -> dict[str, bool]:
@@ -73,12 +80,17 @@ class Console:
                 row.study_alias,
                 states.get(row.id, JobState.QUEUED),
                 row.outcome or "",
-                _summary(self._ledger.delivery_rows(row.id)),
+                _summary(self._deliveries.rows(row.id)),
+                self._ruling(row.id),
                 row.created_s,
                 row.settled_s,
             )
             for row in rows
         ]
+
+    def _ruling(self, job_id: str) -> str:
+        found = self._rulings.of(job_id)
+        return "" if found is None else found.ruling.value
 
     def job(self, job_id: str) -> dict[str, Any] | None:
         """Return all there is to know about one job: itself, its steps, the roles of its series, its deliveries."""
@@ -86,7 +98,9 @@ class Console:
         if not lines:
             return None
         (line,) = lines
+        decided = self._rulings.of(job_id)
         return asdict(line) | {
+            "decided": None if decided is None else asdict(decided),
             "steps": self._queue.steps(job_id),
             "series": _stacks(self._ledger.stack_rows(line.study)),
             "objects": [
@@ -96,8 +110,14 @@ class Console:
                     "state": one.state.value,
                     "attempts": one.attempts,
                     "status": one.status,
+                    "sent_as": str(UID(one.sent_class).name) if one.sent_class else "",
+                    "released_by": one.released_by,
                 }
-                for one in self._ledger.delivery_rows(job_id)
+                for one in self._deliveries.rows(job_id)
+            ],
+            "quarantined": [
+                {"object": one.role, "path": f"{process.QUARANTINE}/{one.path}", "faults": one.faults.splitlines()}
+                for one in self._ledger.in_quarantine(job_id).get(job_id, [])
             ],
         }
 
@@ -124,8 +144,12 @@ class Console:
         if not rows:
             return None
         expectations = Expectations(self._ledger.database)
+        stacks = self._ledger.stack_rows(name)
         return asdict(rows[0]) | {
-            "stacks": _stacks(self._ledger.stack_rows(name)),
+            "waits": self._waits(rows[0]),
+            "stacks": _stacks(stacks),
+            "instances_of": {one.series_alias: one.instances for one in stacks},
+            "retrievals": self.retrievals(study=name, done=True),
             "steps": [{"state": state, "calling_ae": shown_title(who)} for state, who in expectations.steps(name)],
             "expected": [
                 {"series": series, "source": source, "instances": instances}
@@ -133,14 +157,28 @@ class Console:
             ],
         }
 
+    def _waits(self, row: StudyRow) -> str:
+        """Return what a study that gathers waits for; "" of one that does not."""
+        gathered = next((one for one in self._ledger.gathering() if alias(one.study) == row.alias), None)
+        if gathered is None:
+            return "for whoever pulled it as a prior (adopt STUDY)" if row.state is StudyState.GATHERING else ""
+        if gathered.forced_by:
+            return f"for the next look: force-complete by {gathered.forced_by}"
+        if not self.processes()["receiver"]:
+            return "for the receiver, which does not run: that nobody can send is not quiet"
+        if self._settings.completion.trigger != "quiet-period":
+            return f"until {self._settings.completion.trigger} says that it is whole"
+        return waiting_of(gathered, self._settings.completion, now=time.time())
+
     def force_complete(self, study: str) -> bool:
         """Have a study that gathers closed now, with what is there; False if none of this alias gathers."""
-        return self._ledger.force(study, _who())
+        return self._ledger.force(study, _who(), now=time.time())
 
     def suspicions(self, limit: int = 100) -> dict[str, Any]:
         """Return what EMG suspects, by study, and how many statements have not found their study yet."""
         rows = [asdict(row) for row in self._suspicions.rows(limit)]
-        return {"studies": rows, "waiting": self._suspicions.waiting()}
+        told = [asdict(row) for row in self._suspicions.told(limit)]
+        return {"studies": rows, "statements": told, "waiting": self._suspicions.waiting()}
 
     def study_uid(self, name: str) -> str | None:
         """Return the UID of a study by its alias or UID; None if the node does not know it."""
@@ -160,10 +198,23 @@ class Console:
         """
         return self._suspicions.forget(study_uid, now=time.time())
 
-    def retrievals(self, limit: int = 50) -> list[dict[str, Any]]:
-        """Return what archives are asked to send, and what of it failed within a week; newest first."""
-        rows = self._retrievals.rows(failed_after_s=time.time() - _FAILED_SHOWN_S, limit=limit)
+    def retrievals(self, limit: int = 50, *, study: str | None = None, done: bool = False) -> list[dict[str, Any]]:
+        """Return what archives are asked to send, and what of it failed, or was `done`, within a week; newest first.
+
+        `study`: an alias or UID, of which alone, or for which, that was asked.
+        """
+        since_s = time.time() - _SHOWN_S
+        rows = self._retrievals.rows(
+            failed_after_s=since_s,
+            done_after_s=since_s if done else math.inf,
+            study=study and (self.study_uid(study) or study),
+            limit=limit,
+        )
         return [asdict(row) for row in rows]
+
+    def adopt(self, study: str) -> bool:
+        """Have a study measured that was pulled as a prior; False if there is none of this alias or UID."""
+        return self._retrievals.adopt(study, now=time.time())
 
     def pull(self, study: str, archive: str | None) -> tuple[int, list[str]]:
         """Have what we lack of a study sent by one archive, or by the first of all that has it; the worker sees to it.
@@ -195,14 +246,19 @@ class Console:
 
     def waiting(self) -> dict[str, list[str]]:
         """Return the jobs that go on only if an operator says so: failed, or with objects that nobody took."""
-        return {"failed": self._queue.failed(MEASURE), "not delivered": self._ledger.jobs_with_abandoned()}
+        deliveries = {f"delivery {state}": jobs for state, jobs in self._deliveries.waiting().items()}
+        held_back = {
+            "quarantined": list(self._ledger.in_quarantine()),
+            "review": [one.job for one in self._rulings.waiting()],
+        }
+        return {"failed": self._queue.failed(MEASURE)} | held_back | deliveries
 
     def held(self) -> list[str]:
         """Return the studies, by alias, that contradict themselves and wait for `release`."""
         return self._ledger.held_studies()
 
     def retry(self, job_id: str) -> str:
-        """Queue a failed or cancelled job again, or the abandoned deliveries of a finished one; "" if neither.
+        """Queue a failed or cancelled job again, or owe again what of a finished one waits for somebody; "" if neither.
 
         Raises
         ------
@@ -215,8 +271,12 @@ class Console:
             self._ledger.reopen(job_id)  # first: a job that is quick would else be forgotten after it has ended
             self._queue.retry(job_id)
             return "job queued again"
-        owed = self._ledger.owe_again(job_id, enqueue=self._owe, now=time.time())
-        return f"{owed} abandoned objects owed again" if owed else ""
+        owed = self._deliveries.owe_again(job_id, now=time.time())
+        return f"{owed} objects owed again" if owed else ""
+
+    def send_anyway(self, job_id: str) -> int:
+        """Owe the held deliveries of a job whatever the destination knows of its study; return of how many objects."""
+        return self._deliveries.release(job_id, _who(), now=time.time())
 
     def release(self, study: str, *, latest: bool) -> int | None:
         """Let a held study gather again with its first or latest content; None if no such study is held."""
@@ -233,9 +293,6 @@ class Console:
         if was_queued:
             self._ledger.fail(job_id, "cancelled", now=time.time())
         return True
-
-    def _owe(self, connection: sa.Connection, job_id: str, destination: str, spent: int) -> None:
-        owe(self._queue, connection, job_id, destination, after=spent, attempts=self._settings.delivery.attempts)
 
 
 def _who() -> str:

@@ -67,12 +67,32 @@ class VolumeError(NodeError):
         self.text = text
 
 
+class UnplacedError(VolumeError):
+    """An instance has frames of which nothing says where they lie: it is no part of a volume, its series may be."""
+
+
 class StatementError(NodeError):
     """What is said of an EMG finding cannot be taken; the message quotes no value."""
 
 
 class ReportError(NodeError):
     """A result object could not be built, or did not pass the output gate."""
+
+
+class GateError(ReportError):
+    """Result objects must not be sent; the message lists every fault, one a line, each with its code."""
+
+
+class JobError(NodeError):
+    """A job has not come to the results that it should have; its study was told so."""
+
+
+class ReplayError(NodeError):
+    """A report cannot be made again."""
+
+
+class RulingError(NodeError):
+    """A decision about results cannot be carried out; nothing of it was."""
 
 
 class SandboxError(NodeError):
@@ -93,6 +113,10 @@ class SandboxCancelledError(SandboxError):
 
 class DeliveryError(NodeError):
     """A destination did not take what is owed to it; worth trying again."""
+
+
+class RefusedError(DeliveryError):
+    """A destination will not have us at all, and says that this is for good: somebody has to change its settings."""
 
 
 class RetrievalError(NodeError):

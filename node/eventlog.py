@@ -67,13 +67,14 @@ class Event(StrEnum):
     STEP_REFUSED = "A241 request about a performed procedure step refused"
     STUDY_MEASURABLE = "C300 study measurable"
     STUDY_NOT_ELIGIBLE = "C301 study not eligible"
-    SERIES_UNREADABLE = "C310 series left out: a header of it could not be read"
+    SERIES_UNREADABLE = "C310 series left out: a header of it could not be read, or it makes no stack"
     STUDY_FAILED = "C311 study could not be looked at; the next turn tries again"
     STUDY_INCOMPLETE = "C312 study closed although something of it is known to be missing"
     STUDY_OVERDUE = "C313 study or job has been in one state for too long; told once a day"
     CLOCK_SET = "C314 clock was set; quiet times begin anew"
     STUDY_ALIKE = "C315 held study goes on: its contradicting instances say the same in other encodings"
     STUDY_DIFFERS = "C316 study stays held: its instances contradict one another, decoded as well"
+    STUDY_SET_ASIDE = "C317 study set aside as not eligible: every attempt to look at it failed"
     DROP_TAKEN = "C390 statements on EMG findings taken from the drop folder"
     DROP_SET_ASIDE = "C391 file of the drop folder moved aside: nothing of it was taken"
     DROP_FAILED = "C392 file of the drop folder could not be read or moved; the next turn tries again"
@@ -85,10 +86,21 @@ class Event(StrEnum):
     JOB_REPEATED = "J403 inputs were measured before"
     JOB_SUPERSEDED = "J404 job ends without results: its study has changed since"
     JOB_FAILED = "J410 job failed"
+    RESULTS_QUARANTINED = "J412 result objects held back by the output gate; they wait for an operator"
+    RESULTS_APPROVED = "J420 results approved by a person"
+    RESULTS_REJECTED = "J421 results rejected by a person; nothing of them is sent"
+    RESULTS_RECALLED = "J422 results recalled; a rejection note is owed to all that hold them"
     JOB_HEALED = "J411 stranded job queued again"
     DELIVERY_STORED = "D500 results stored at destination"
     DELIVERY_POSTPONED = "D501 delivery tried again later"
+    DELIVERY_COMMITTED = "D502 destination has committed itself to results"
+    DELIVERY_SEEN = "D503 results found at the destination"
+    DELIVERY_RELABELLED = "D504 result sent in another SOP Class, as the destination takes no better one"
     DELIVERY_ABANDONED = "D510 delivery abandoned"
+    DELIVERY_PARKED = "D511 delivery parked: the destination will not take it; it waits for an operator"
+    DELIVERY_HELD = "D512 delivery held: the destination knows the study otherwise; it waits for an operator"
+    DELIVERY_UNCOMMITTED = "D513 destination does not commit itself to results; they are sent again"
+    DELIVERY_STRANDED = "D514 deliveries parked: their destinations are not in the settings any more"
     ARCHIVE_SILENT = "R600 archive could not be asked; it is asked again later"
     ARCHIVE_DISAGREES = "R601 archive has the study under another Patient ID; nothing of it is counted or pulled"
     RETRIEVAL_ASKED = "R610 retrievals entered"
@@ -155,7 +167,9 @@ def start(level: str) -> None:
 def silence_libraries() -> None:
     """Silence loggers and warnings that print element values, patient names included, or the text of exceptions."""
     warnings.simplefilter("ignore")
-    for name in ("pynetdicom", "pydicom", "dbos", "apscheduler", "highdicom", "sqlalchemy"):
+    for name in (
+        "pynetdicom", "pydicom", "dbos", "apscheduler", "highdicom", "sqlalchemy", "dicomweb_client", "urllib3",
+    ):  # fmt: skip
         library = logging.getLogger(name)
         library.handlers[:] = [logging.NullHandler()]
         library.propagate = False

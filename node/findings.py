@@ -150,7 +150,7 @@ class BiopsyPath:
     angle_deg: float  # from the sagittal plane, positive with the entry to the patient's left of the target
     tilt_deg: float  # out of the axial plane, positive with the entry nearer to the head
     clearance_mm: float  # least distance to what must not be met
-    clearance_of: str  # "vessel", "bone", "canal"
+    clearance_of: str  # "vessel", "bone", "canal"; "none": nothing is nearer than the 20 mm that are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,11 +279,39 @@ class Regions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """One plane of the patient for the eye of a reader, as arrays: rows run downwards, columns to the right.
+
+    Parameters
+    ----------
+    plane : str
+        "axial": one slice; "coronal": a projection through the muscles.
+    layers : mapping of str to ndarray, shape (rows, columns)
+        "pre", "post" (on one scale), "mrv": float32, arbitrary units. "enhancement": float32, percent, NaN where it
+        was not measured. "muscles", "lesions": uint8, labels as of `Regions`.
+    origin_mm : tuple of float
+        LPS position of the centre of the first pixel.
+    down_mm, right_mm : tuple of float
+        From a pixel to the one below it, and to its right, in LPS.
+    lesion : int or None
+        Number of the lesion that it shows; None: it is for the overview.
+    """
+
+    plane: str
+    layers: Mapping[str, npt.NDArray[Any]]
+    origin_mm: tuple[float, float, float]
+    down_mm: tuple[float, float, float]
+    right_mm: tuple[float, float, float]
+    lesion: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Measurement:
-    """Findings and their regions: all that a report is made of, besides the headers of its evidence."""
+    """Findings, their regions and pictures: all that a report is made of, besides the headers of its evidence."""
 
     findings: Findings
     regions: Regions
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

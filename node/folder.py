@@ -4,26 +4,30 @@ import datetime as dt
 import hashlib
 import json
 import tempfile
+import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node import durable
-from node.completion import StackFacts, decide_roles, read_facts, read_table, select
+from node.completion import read_table
+from node.completion.contents import Source, read_contents
+from node.dicom.files import read_file_header
 from node.dicom.identifiers import SeriesUID
 from node.emg import read_order
-from node.errors import HeaderError, VolumeError
+from node.errors import GateError, HeaderError
 from node.findings import Findings
-from node.jobs import steps
-from node.records import Role, RoleDecision, StackKey
+from node.jobs import sandbox, steps
+from node.records import Role, RoleDecision, StackKey, contrast_doubt, rule_table
 from node.settings import Settings
 
 FINDINGS_FILE = "findings.json"
-_OURS = (FINDINGS_FILE, "seg-lesions.dcm", "seg-muscles.dcm", "seg-vessels.dcm", "sr.dcm")
+_OURS = (FINDINGS_FILE, "seg-*.dcm", "map.dcm", "key-image-*.dcm", "sr.dcm", "outlines.dcm", "ko.dcm", "pdf.dcm")
 _IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
@@ -39,19 +43,27 @@ class FolderResult:
 def measure_folder(study_dir: Path, out: Path, settings: Settings) -> FolderResult:
     """Measure the study in `study_dir` and write result objects and `findings.json` into `out`.
 
-    The numbers are those of the served node: it runs the same functions, only in a sandbox and with checkpoints.
+    The numbers are those of the served node: it runs the same steps, in the same sandbox, only without a queue.
 
     Raises
     ------
     HeaderError
         If the folder holds no DICOM instance, or instances of more than one study.
+    GateError
+        If the result objects do not pass the output gate.
+    SandboxError
+        If a step ran past [jobs] step_time_limit_s or step_memory_limit_mb, or crashed.
     """
     for name in _OURS:  # what lies there may be of another study
-        (out / name).unlink(missing_ok=True)
+        for earlier in out.glob(name):
+            earlier.unlink()
     series = _read_series(study_dir)
-    facts = [one for found in series.values() for one in _facts([header for _path, header in found])]
-    roles = decide_roles(facts, read_table(settings.completion.roles))
-    selection = select(facts, roles, post_alone=settings.completion.post_alone)
+    contents = read_contents(
+        [Source(uid, partial(_headers, found)) for uid, found in series.items()],
+        read_table(settings.completion.roles),
+        post_alone=settings.completion.post_alone,
+    )
+    roles, selection = contents.roles, contents.selection
     if selection.stacks is None:
         return FolderResult(None, selection.reason, ())
     inputs = {
@@ -64,19 +76,28 @@ def measure_folder(study_dir: Path, out: Path, settings: Settings) -> FolderResu
     with tempfile.TemporaryDirectory(prefix="paraspinal-measure-") as folder:
         work = Path(folder)
         started = dt.datetime.now().astimezone().replace(microsecond=0)
-        order = read_order(
-            [dcmread(files[0].path, stop_before_pixels=True) for files in inputs.values()], settings.emg.rules
-        )
+        order = read_order([series[key.series][0][1] for key in selection.stacks.values()], settings.emg.rules)
         stacks = {role: key.number for role, key in selection.stacks.items()}
         task = steps.Task(inputs, settings.analysis, settings.report, started, stacks=stacks)
         task = replace(task, memory_limit_mb=settings.jobs.step_memory_limit_mb)
+        chosen = {role: roles[key] for role, key in selection.stacks.items()}
+        task = replace(task, rules=rule_table(chosen), doubt=contrast_doubt(chosen), manifest=_manifest(task))
         replace(task, suspicion=order.suspicion, unclear=order.unclear).write(work)
-        steps.measure(folder)
-        objects = [_move(work / one["file"], out) for one in steps.report(folder)]
+        _isolated("measure", folder, settings)
+        answer = _isolated("report", folder, settings)
+        if answer["faults"]:
+            raise GateError("the result objects are not fit to be sent:\n" + "\n".join(answer["faults"]))
+        objects = [_move(work / one["file"], out) for one in answer["objects"]]
         findings = steps.read_measurement(work).findings
     content = findings.to_json() | {"series": _series_json(selection.stacks, roles)}
     durable.write(out / FINDINGS_FILE, json.dumps(content, indent=2).encode() + b"\n")
     return FolderResult(findings, selection.reason, tuple(objects))
+
+
+def _manifest(task: steps.Task) -> str:
+    """Return a digest of what is measured: of the files as they are, each in its role."""
+    lines = [f"{role} {task.stacks.get(role, 1)} {one.sha256}" for role, ones in task.inputs.items() for one in ones]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def _read_series(study_dir: Path) -> dict[SeriesUID, list[tuple[Path, Dataset]]]:
@@ -84,7 +105,10 @@ def _read_series(study_dir: Path) -> dict[SeriesUID, list[tuple[Path, Dataset]]]
     studies, seen = set(), set()
     for path in sorted(one for one in study_dir.rglob("*") if one.is_file()):
         try:
-            header = dcmread(path, stop_before_pixels=True)
+            with path.open("rb") as file:
+                header = read_file_header(file)
+        except HeaderError:  # one that would become too large is of this study, for all we know
+            raise
         except Exception:  # truth files, text, pictures: folders of researchers hold more than DICOM
             continue
         if not all(keyword in header for keyword in _IDENTIFIERS) or header.SOPInstanceUID in seen:
@@ -97,12 +121,19 @@ def _read_series(study_dir: Path) -> dict[SeriesUID, list[tuple[Path, Dataset]]]
     return {uid: sorted(found, key=lambda one: str(one[1].SOPInstanceUID)) for uid, found in series.items()}
 
 
-def _facts(headers: Sequence[Dataset]) -> tuple[StackFacts, ...]:
-    """Return the facts of a series; none of one that is no image, such as a report."""
-    try:
-        return read_facts(headers)
-    except (HeaderError, VolumeError):
-        return ()
+def _headers(found: Sequence[tuple[Path, Dataset]]) -> list[Dataset]:
+    return [header for _path, header in found]
+
+
+def _isolated(step: str, folder: str, settings: Settings) -> Any:
+    """Run a step as the node does: pixels are decoded in the sandbox alone, under its limits."""
+    return sandbox.run_isolated(
+        f"node.jobs.steps:{step}",
+        {"folder": folder},
+        time_limit_s=settings.jobs.step_time_limit_s,
+        memory_limit_mb=settings.jobs.step_memory_limit_mb,
+        cancelled=threading.Event(),
+    )
 
 
 def _series_json(selected: Mapping[Role, StackKey], roles: Mapping[StackKey, RoleDecision]) -> dict[str, object]:

@@ -6,12 +6,13 @@ frozen dataclasses fit.
 
 An entry point names a class (or a function) that is called like this:
 
-- segmenter, detector, labeller: without arguments;
-- destination: with its `DestinationSettings` (`options` is the plug-in's own), `calling_ae=`, `network_timeout_s=`;
+- segmenter, detector, labeller: without arguments, or with the text that the settings say behind a colon
+  ("onnx:/srv/model" is the plug-in "onnx", called with "/srv/model");
+- destination: with its `DestinationSettings` (`options` is the plug-in's own) and a `calling.Caller`;
 - trigger: with the `CompletionSettings`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,6 +60,10 @@ class Segmentation:
         Single muscles, by the labels of `PARTS`; None from a segmenter that does not tell them apart.
     bone : ndarray of bool or None
         Vertebrae and sacrum; None if they were not looked for.
+    made_by : str
+        Name and version of who outlined it, where that is not the segmenter that was asked; "" otherwise.
+    notes : tuple of str
+        What the reader should know of how it came about, in sentences: who was asked before, and failed.
     """
 
     muscles: npt.NDArray[np.uint8]
@@ -69,6 +74,8 @@ class Segmentation:
     confidence: str
     parts: npt.NDArray[np.uint8] | None = None
     bone: Mask | None = None
+    made_by: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Segmenter(Protocol):
@@ -161,27 +168,51 @@ class Labeller(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a destination said to one object: stored or not, for good or worth trying again."""
+    """What a destination said to one object.
+
+    Parameters
+    ----------
+    sop_instance : str
+        SOP Instance UID of the object as it was handed in.
+    stored, permanent : bool
+        Whether it was taken; if not, whether it never will be as it is, so that trying again is of no use.
+    status : str
+        "0x0000" or a word; never the text of somebody else's exception.
+    sent : tuple of str, or None
+        SOP Class and Instance UID of what went in its stead.
+    """
 
     sop_instance: str
     stored: bool
     permanent: bool
-    status: str  # "0x0000" or a word; never the text of somebody else's exception
+    status: str
+    sent: tuple[str, str] | None = None
 
 
 class Destination(Protocol):
-    """Takes finished objects."""
+    """Takes finished objects. Whatever is to hold of one is in `tests/contracts`."""
 
     @property
     def name(self) -> str: ...
 
-    def deliver(self, objects: Sequence[Dataset]) -> Sequence[Answer]:
-        """Send the objects over one association and return an answer for each that got one.
+    def deliver(self, objects: Sequence[Dataset], replaced: Mapping[str, tuple[str, str]], /) -> Iterable[Answer]:
+        """Send the objects in their order, and give an answer for each that got one, as soon as there is one.
+
+        The same object may come again, after a crash of ours: it is the same instance then, byte for byte.
+
+        Parameters
+        ----------
+        objects : sequence of Dataset
+            Of one study.
+        replaced : mapping
+            What earlier answers about this study said that was `sent`, by SOP Instance UID: objects may refer to it.
 
         Raises
         ------
+        RefusedError
+            If nothing will be taken before somebody has changed the settings, here or there.
         DeliveryError
-            If no association could be had at all.
+            If the destination cannot be reached.
         """
         ...
 

@@ -25,7 +25,9 @@ from node.settings import Settings
 
 # In the data folder:
 DATABASE, SPOOL, RESULTS, WORK = "node.db", "spool", "results", "work"
+QUARANTINE = "quarantine"  # result objects that must not be sent
 WORKER_LOCK, RECEIVER_LOCK = "node.lock", "spool/lock"  # each held for the life of its process
+RECEIVER_PORT = "receiver.port"  # the TCP port of the receiver that holds its lock
 _OOM_SCORE = Path("/proc/self/oom_score_adj")  # proc(5): -1000 .. 1000; raising it needs no privilege
 
 # pydicom looks for each of these when it is imported, and does well without. They cost 34 MB (63 -> 29, pydicom 3.0.2

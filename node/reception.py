@@ -9,7 +9,7 @@ import logging
 import time
 from datetime import UTC, datetime
 
-from node import eventlog, process
+from node import durable, eventlog, process
 from node.association import Receiver, Retention
 from node.association.tls import ServerTls
 from node.errors import SettingsError
@@ -39,6 +39,7 @@ class Reception:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         data_dir = process.open_data_dir(settings)
+        self._port_file = data_dir / process.RECEIVER_PORT
         self._spool = Spool(
             data_dir / process.SPOOL,
             segment_bytes=settings.spool.segment_mb << 20,
@@ -53,12 +54,14 @@ class Reception:
     def start(self) -> None:
         """Take up what was received before, then listen; SettingsError if the port cannot be had."""
         self._arrivals.excuse_outage(now=time.time())
+        self._port_file.unlink(missing_ok=True)
         try:
             self._receiver.start()
         except OSError as error:
             if not is_of_the_port(error):
                 raise
             raise SettingsError(f"[association] port: {error.strerror}") from error
+        durable.write(self._port_file, f"{self.port}\n".encode())  # for `check`: it and a stranger may share a machine
         retention = Retention(
             self._spool, self._arrivals, self._receiver.register, keep_days=self._settings.spool.keep_days
         )

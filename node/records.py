@@ -50,6 +50,12 @@ class SeriesRole(StrEnum):
 
 # Velocities are signed: no vessel is outlined on them.
 _VENOGRAPHIES = frozenset({SeriesRole.MRV_TOF, SeriesRole.MRV_PC_MAGNITUDE, SeriesRole.MRV_CE, SeriesRole.MRV_BSSFP})
+_PURPOSES = {
+    SeriesRole.LOCALIZER: Role.LOCALIZER,
+    SeriesRole.DYNAMIC: Role.DYNAMIC,
+    SeriesRole.DIXON_FAT: Role.FAT,
+    SeriesRole.MRV_PC_VELOCITY: Role.VELOCITY,
+}
 
 
 class Contrast(StrEnum):
@@ -93,11 +99,15 @@ class JobState(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """owed -> stored, or abandoned (an operator's list)."""
+    """owed -> stored -> committed -> seen, as far as the destination proves it; the last three wait for an operator."""
 
     OWED = "owed"
-    STORED = "stored"
-    ABANDONED = "abandoned"
+    STORED = "stored"  # the destination said so
+    COMMITTED = "committed"  # it took responsibility (PS3.4 annex J)
+    SEEN = "seen"  # and shows the object to whoever asks (C-FIND)
+    ABANDONED = "abandoned"  # tried for days
+    PARKED = "parked"  # it will never take it as it is
+    HELD = "held"  # it knows the study otherwise than the result does
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +205,18 @@ class Expectation:
         How many.
     noted_s : float
         When we were told, in seconds since 1970.
+    missing : int or None
+        How many of the instances that it names are not here; None if it names none, and only counts.
     """
 
     source: str
     instances: int
     noted_s: float
+    missing: int | None = None
+
+    def lacks(self, here: int) -> int:
+        """Return how many instances are missing if there are `here`: those named, or else by the count."""
+        return max(0, self.instances - here) if self.missing is None else self.missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,13 +291,28 @@ class RoleDecision:
             return Role.POST
         if self.role in _VENOGRAPHIES:
             return Role.MRV
-        return Role.LOCALIZER if self.role is SeriesRole.LOCALIZER else Role.OTHER
+        return _PURPOSES.get(self.role, Role.OTHER)
 
     @property
     def label(self) -> str:
         """Return the role as an operator reads it: "axial T1 post, fat-suppressed"."""
         words = str(self.role) if self.contrast is None else f"{self.role} {self.contrast}"
         return f"{words}, fat-suppressed" if self.fat_suppressed else words
+
+
+def contrast_doubt(selected: Mapping[Role, RoleDecision]) -> str:
+    """Return why nobody can tell which of the selected series is before and which after contrast; "" if one can."""
+    said = [
+        decision.evidence.rpartition("ROLE-CONTRAST: ")[2]
+        for role, decision in sorted(selected.items())
+        if role in (Role.PRE, Role.POST) and decision.contrast is Contrast.CONTRADICTORY
+    ]
+    return "; ".join(dict.fromkeys(said))
+
+
+def rule_table(selected: Mapping[Role, RoleDecision]) -> str:
+    """Return the rule table that gave the selected stacks their roles: version and digest."""
+    return " and ".join(sorted({decision.table for decision in selected.values()}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +322,46 @@ class Job:
     id: str
     study: StudyUID
     generation: int
+
+
+class ResultRole(StrEnum):
+    """What a result object is; in the order of sending, so that what a report refers to is there before it."""
+
+    SEG = "seg"
+    MAP = "map"
+    KEY_IMAGES = "key-images"
+    SR = "sr"
+    OUTLINES = "outlines"
+    KO = "ko"
+    PDF = "pdf"
+
+
+class Ruling(StrEnum):
+    """What holds for the results of a job because people have their say about it."""
+
+    WAITING = "waits for review"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    RECALLED = "recalled"
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A result object that the output gate held back; `faults` are those of all objects made with it."""
+
+    role: str
+    path: str
+    faults: str
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """The earlier report of a study that a new one replaces."""
+
+    study: str
+    series: str
+    sop_class: str
+    sop_instance: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,14 +377,45 @@ class ResultRecord:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """One object owed to one destination."""
+    """One object owed to one destination.
+
+    Parameters
+    ----------
+    attempts : int
+        How often it was sent, or tried to be, since it was owed, or owed again.
+    turns : int
+        How often something was tried in vain since it came into its state.
+    status : str
+        What the destination said last, or why it says nothing.
+    sent_class, sent_instance : str
+        SOP Class and Instance UID of what it got instead of the object (`delivery.fallback`), else "".
+    transaction_uid : str
+        Of the request for storage commitment that is open, else "".
+    released_by : str
+        Who sent it although the destination knows the study otherwise, else "".
+    """
 
     sop_instance: InstanceUID
     role: str
     destination: str
     state: DeliveryState
     attempts: int
+    turns: int
     status: str
+    sent_class: str = ""
+    sent_instance: str = ""
+    transaction_uid: str = ""
+    released_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """The objects of one job that are due at one destination and in one state, each with the path of its bytes."""
+
+    job: str
+    study: StudyUID
+    state: DeliveryState
+    objects: tuple[tuple[ResultRecord, DeliveryRecord], ...]
 
 
 class CommitmentState(StrEnum):
@@ -383,3 +486,12 @@ class RestingStudy:
     issuer: str
     last_seen_s: float
     held: Mapping[SeriesUID, int]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class KnownStudy:
+    """Whose study an archive says that it is, and under which accession number; texts as they came, not shown."""
+
+    patient_id: str
+    patient_name: str
+    accession_number: str

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -18,10 +18,12 @@ from pydantic import (
     IPvAnyNetwork,
     PlainSerializer,
     ValidationError,
+    ValidationInfo,
 )
 
 from node.dicom.identifiers import AETitle, parse_ae_title
 from node.errors import SettingsError
+from node.records import ResultRole
 
 
 def _ae_title(text: str) -> AETitle:
@@ -43,15 +45,24 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _beside_the_file(path: Path | None, info: ValidationInfo) -> Path | None:
+    """Return a path of a settings file as seen from the file's own folder, wherever the node is started."""
+    folder = (info.context or {}).get("folder")
+    return path if path is None or folder is None else folder / path
+
+
 Title = Annotated[str, AfterValidator(_ae_title)]
+OptionalTitle = Annotated[str, AfterValidator(lambda text: text and _ae_title(text))]
 Caller = Annotated[str, AfterValidator(_caller)]  # "*": whatever title the caller gives
 OptionalPath = Annotated[  # TOML has no word for "none": an empty text stands for it
     Path | None,
     BeforeValidator(lambda value: None if value == "" else value),
+    AfterValidator(_beside_the_file),
     PlainSerializer(lambda value: "" if value is None else str(value), when_used="json"),
 ]
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free one, for tests
 Positive = Annotated[float, Field(gt=0)]
+_MOST_DOUBLINGS = 30  # of a wait; more would be years, and in the end no number
 
 
 class Section(BaseModel):
@@ -124,6 +135,7 @@ class CompletionSettings(Section):
     missing_role: Literal["proceed", "wait", "refuse"] = "proceed"
     wait_for_roles_s: Positive = 1800.0
     overdue_after_s: Positive = 14400.0
+    read_time_limit_s: Positive = 120.0
     sweep_every_s: Positive = 5.0
     post_alone: bool = False
     trigger: str = "quiet-period"
@@ -155,7 +167,7 @@ class JobSettings(Section):
 
 
 class AnalysisSettings(Section):
-    segmenter: str = "compartments"
+    segmenter: str = "auto"
     detector: str = "multiscale"
     labeller: str = "none"
     shortest_stack: Annotated[int, Field(ge=2)] = 5
@@ -169,17 +181,30 @@ class AnalysisSettings(Section):
     largest_rotation_deg: Positive = 8.0
     largest_residual_mm: Positive = 0.7
     good_residual_mm: Positive = 0.35
-    fat_enhancement: Positive = 1.03
-    narrowest_gain: Positive = 0.5
-    widest_gain: Positive = 2.0
-    detector_threshold: Positive = 7.0
+    fat_enhancement: Positive = 1.02
+    narrowest_gain: Positive = 0.45
+    widest_gain: Positive = 2.2
+    detector_threshold: Positive = 1.0
     least_muscle_ratio: Positive = 1.5
     least_enhancement_difference_pct: Positive = 25.0
     least_post_contrast_ratio: Positive = 1.05
     asymmetry_flag: Positive = 0.30
+    slab_mm: Positive = 30.0
+    least_region_voxels: Annotated[int, Field(ge=1)] = 200
+    diffuse_ratio: Positive = 1.3
+    diffuse_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    levels_above: Annotated[int, Field(ge=0)] = 1
+    levels_below: Annotated[int, Field(ge=0)] = 2
     least_post_only_ratio: Positive = 1.5
     vessel_ratio: Positive = 1.5
     ring_mm: Positive = 5.0
+    biopsy_angle_deg: Annotated[float, Field(ge=0, lt=90)] = 60.0
+    biopsy_tilt_deg: Annotated[float, Field(ge=0, lt=90)] = 20.0
+    canal_margin_mm: Positive = 10.0
+    vessel_margin_mm: Positive = 3.0
+    biopsy_clearance_mm: Positive = 10.0
+    fixed_t1_s: Annotated[float, Field(ge=0)] = 0.0
+    relaxivity_per_mm_s: Positive = 4.5
 
     def configuration_hash(self) -> str:
         """Return the SHA-256 over all values: two findings with one hash were made alike."""
@@ -191,7 +216,13 @@ class ReportSettings(Section):
     model: str = "paraspinal-node"
     serial_number: str = "0"
     institution: str = ""
-    segmentations: bool = True
+    objects: tuple[ResultRole, ...] = (
+        ResultRole.SEG,
+        ResultRole.MAP,
+        ResultRole.KEY_IMAGES,
+        ResultRole.SR,
+        ResultRole.KO,
+    )
 
 
 class DestinationSettings(Section):
@@ -200,8 +231,20 @@ class DestinationSettings(Section):
     ae_title: Title = "ARCHIVE"
     host: str = "127.0.0.1"
     port: Port = 104
-    folder: Path | None = None
+    tls: bool = False
+    tls_name: str = ""
+    objects: tuple[ResultRole, ...] = tuple(ResultRole)
+    commitment: bool = False
+    verify: bool = False
+    query_ae_title: OptionalTitle = ""
+    query_host: str = ""
+    query_port: Port = 0
+    folder: OptionalPath = None
     options: dict[str, str] = {}  # of a plug-in's own
+
+    def gets(self, role: str) -> bool:
+        """Return whether objects of a role go there: "seg-muscles" is of the kind "seg"."""
+        return any(role == one or role.startswith(f"{one}-") for one in self.objects)
 
 
 class DeliverySettings(Section):
@@ -209,6 +252,17 @@ class DeliverySettings(Section):
     first_wait_s: Positive = 30.0
     longest_wait_s: Positive = 3600.0
     network_timeout_s: Positive = 60.0
+    time_limit_s: Positive = 900.0
+    commitment_wait_s: Positive = 3600.0
+
+    def wait_s(self, tries: int) -> float:
+        """Return after how many seconds to try again what was tried so often: each wait is twice the one before."""
+        return min(self.longest_wait_s, self.first_wait_s * 2.0 ** min(max(tries - 1, 0), _MOST_DOUBLINGS))
+
+
+class ReviewSettings(Section):
+    required: bool = False
+    organization: str = ""
 
 
 class RetrievalSettings(Section):
@@ -232,6 +286,8 @@ class ArchiveSettings(Section):
     ae_title: Title = "ARCHIVE"
     host: str = "127.0.0.1"
     port: Port = 104
+    tls: bool = False
+    tls_name: str = ""
     how: Literal["move", "get"] = "move"
     counts: Literal["study", "series", "off"] = "study"
     pull: tuple[Literal["missing", "localizers", "priors"], ...] = ()
@@ -256,6 +312,7 @@ class Settings(Section):
     analysis: AnalysisSettings = AnalysisSettings()
     report: ReportSettings = ReportSettings()
     delivery: DeliverySettings = DeliverySettings()
+    review: ReviewSettings = ReviewSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     log: LogSettings = LogSettings()
     peer: tuple[PeerSettings, ...] = ()
@@ -263,8 +320,8 @@ class Settings(Section):
     archive: tuple[ArchiveSettings, ...] = ()
 
     @classmethod
-    def checked(cls, values: Mapping[str, Any]) -> "Settings":
-        """Return settings of `values`, checked.
+    def checked(cls, values: Mapping[str, Any], *, folder: Path | None = None) -> "Settings":
+        """Return settings of `values`, checked; `folder` is where relative paths of optional files begin.
 
         Raises
         ------
@@ -272,24 +329,32 @@ class Settings(Section):
             With every fault at once, one a line: where, what was found, what is wanted.
         """
         try:
-            settings = cls.model_validate(values)
+            settings = cls.model_validate(values, context={"folder": folder})
         except ValidationError as error:
             raise SettingsError("\n".join(_line(fault) for fault in error.errors())) from error
-        names = [destination.name for destination in settings.destination]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise SettingsError(f"[[destination]] names must differ, found twice: {', '.join(twice)}")
-        archives = [archive.name for archive in settings.archive]
-        twice = sorted({name for name in archives if archives.count(name) > 1})
-        if twice:
-            raise SettingsError(f"[[archive]] names must differ, found twice: {', '.join(twice)}")
-        for archive in settings.archive:
-            if archive.how == "get" and settings.tls.certificate is not None:
-                raise SettingsError(f"[[archive]] {archive.name}: how 'get' does not go with [tls]; use 'move'")
-        for destination in settings.destination:
-            if destination.kind == "folder" and destination.folder is None:
-                raise SettingsError(f"[[destination]] {destination.name}: kind 'folder' needs a folder")
+        faults = list(settings._contradictions())
+        if faults:
+            raise SettingsError("\n".join(faults))
         return settings
+
+    def _contradictions(self) -> Iterator[str]:
+        """Yield what is wrong between settings that are right each by itself."""
+        for kind, named in (("destination", self.destination), ("archive", self.archive)):
+            names = [one.name for one in named]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                yield f"[[{kind}]] names must differ, found twice: {', '.join(twice)}"
+        for archive in self.archive:
+            if archive.how == "get" and self.tls.certificate is not None:
+                yield f"[[archive]] {archive.name}: how 'get' does not go with [tls]; use 'move'"
+        for destination in self.destination:
+            here = f"[[destination]] {destination.name}"
+            if destination.kind == "folder" and destination.folder is None:
+                yield f"{here}: kind 'folder' needs a folder"
+            if destination.kind != "dicom" and destination.commitment:
+                yield f"{here}: commitment goes with kind 'dicom' only"
+            if destination.kind != "dicom" and destination.verify and not destination.query_host:
+                yield f"{here}: verify needs a query_host where the kind is not 'dicom'"
 
 
 def read_settings(path: Path | None) -> Settings:
@@ -298,7 +363,7 @@ def read_settings(path: Path | None) -> Settings:
     Raises
     ------
     SettingsError
-        With every fault of the file at once.
+        With every fault of the file at once, one a line, each with the file's name.
     """
     if path is None:
         return Settings()
@@ -308,7 +373,10 @@ def read_settings(path: Path | None) -> Settings:
         raise SettingsError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from error
-    return Settings.checked(values)
+    try:
+        return Settings.checked(values, folder=path.absolute().parent)
+    except SettingsError as error:
+        raise SettingsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
 
 
 def _line(fault: Any) -> str:

@@ -8,24 +8,27 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node import process
-from node.completion import RoleTable, StackFacts, decide_roles, read_facts, read_table, select
+from node.completion import RoleTable, StackFacts, read_table
+from node.completion.contents import Source, StoredSeries, read_contents
 from node.completion.table import Check, RuleCheck
+from node.dicom.files import read_file_header
 from node.dicom.identifiers import SeriesUID
-from node.errors import HeaderError, shown
+from node.errors import HeaderError
 from node.eventlog import alias
 from node.ledger import open_database
 from node.ledger.ledger import Ledger, SeriesRow
-from node.records import Role, RoleDecision, StackKey
+from node.records import Role, RoleDecision, StackKey, StudyState
 from node.settings import Settings
-from node.spool import SpoolReader, as_file
+from node.spool import SpoolReader
 
 _DAY_S = 86400.0
+_DECIDED = frozenset({StudyState.MEASURABLE, StudyState.NOT_ELIGIBLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """The headers of one series, and who sent it; `fault` says why there are none."""
+    """A series, and how it is called in an answer."""
 
     name: str
-    headers: tuple[Dataset, ...]
-    sender: str = ""
-    fault: str = ""
+    source: Source
 
 
 def why(study: str, settings: Settings, *, table: RoleTable | None = None) -> StudyAnswer:
@@ -135,8 +136,8 @@ def backtest(settings: Settings, *, days: float, rules: Path | None = None) -> t
             for one in held.ledger.stack_rows(name)
             if one.decision is not None
         }
-        if not before:
-            continue  # it still gathers
+        if not before or rows[0].state not in _DECIDED:
+            continue  # it gathers, for the first time or again: what was decided was of fewer instances
         tried += 1
         answer = _answer(name, [held.read(row) for row in rows], table, settings)
         after = {(one.series, one.number): one.decision.label for one in answer.stacks}
@@ -158,25 +159,14 @@ def backtest(settings: Settings, *, days: float, rules: Path | None = None) -> t
 
 
 def _answer(name: str, series: Sequence[_Series], table: RoleTable, settings: Settings) -> StudyAnswer:
-    facts: list[StackFacts] = []
-    names: dict[SeriesUID, str] = {}
-    unreadable: dict[str, str] = {}
-    for one in series:
-        try:
-            if one.fault:
-                raise HeaderError(one.fault)
-            stacks = read_facts(one.headers, sender=one.sender)
-            facts += stacks
-            names[stacks[0].series] = one.name
-        except Exception as error:  # what peers send may break pydicom anywhere; it costs the series
-            unreadable[one.name] = shown(error)
-    roles = decide_roles(facts, table)
-    selection = select(facts, roles, post_alone=settings.completion.post_alone)
+    names = {one.source.series: one.name for one in series}
+    contents = read_contents([one.source for one in series], table, post_alone=settings.completion.post_alone)
+    roles, selection = contents.roles, contents.selection
     return StudyAnswer(
         study=name,
         table=table.name,
-        stacks=tuple(_stack_answer(one, names[one.series], roles[one.key], table) for one in facts),
-        unreadable=unreadable,
+        stacks=tuple(_stack_answer(one, names[one.series], roles[one.key], table) for one in contents.facts),
+        unreadable={names[uid]: reason for uid, reason in contents.left_out.items()},
         pairs=tuple(
             PairAnswer(_name(pair.pre.key, names), _name(pair.post.key, names), tuple(map(str, pair.differences)))
             for pair in selection.pairs
@@ -232,15 +222,9 @@ class _Held:
         self._spool = SpoolReader(data_dir / process.SPOOL)
 
     def read(self, row: SeriesRow) -> _Series:
-        """Return the headers of a series, or why they cannot be read."""
-        try:
-            headers = tuple(
-                dcmread(as_file(self._spool.read(place)), stop_before_pixels=True)
-                for place in self.ledger.places(row.study, row.series)
-            )
-        except Exception as error:  # a damaged record, or bytes that break pydicom
-            return _Series(alias(row.series), (), row.sender, shown(error))
-        return _Series(alias(row.series), headers, row.sender)
+        """Return a series, to be read when it is its turn."""
+        stored = StoredSeries(row.series, row.sender, self.ledger.places(row.study, row.series))
+        return _Series(alias(row.series), stored.source(self._spool))
 
 
 def _studies_in(paths: Iterable[Path]) -> list[list[_Series]]:
@@ -248,15 +232,18 @@ def _studies_in(paths: Iterable[Path]) -> list[list[_Series]]:
     studies: dict[str, dict[SeriesUID, dict[str, Dataset]]] = defaultdict(lambda: defaultdict(dict))
     for path in _files(paths):
         try:
-            header = dcmread(path, stop_before_pixels=True)
+            with path.open("rb") as file:
+                header = read_file_header(file)
             study, series = str(header.StudyInstanceUID), SeriesUID(str(header.SeriesInstanceUID))
             studies[study][series].setdefault(str(header.SOPInstanceUID), header)
+        except HeaderError:  # one that would become too large is of a study, for all we know
+            raise
         except Exception:  # folders of researchers hold more than DICOM
             continue
     return [
         [
-            _Series(str(number), tuple(instances.values()))
-            for number, (_uid, instances) in enumerate(sorted(series.items()), start=1)
+            _Series(str(number), Source(uid, partial(list, instances.values())))
+            for number, (uid, instances) in enumerate(sorted(series.items()), start=1)
         ]
         for _study, series in sorted(studies.items())
     ]

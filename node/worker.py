@@ -9,21 +9,25 @@ import threading
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from node import eventlog, locks, plugins, process
+from node import durable, eventlog, locks, plugins, process
+from node.calling import Caller
 from node.completion import Watcher, read_table
+from node.completion.clock import ClockWatch
+from node.completion.contents import StoredSeries, Verdict
 from node.completion.drops import DropFolder
 from node.completion.encodings import Encodings, Stretch
-from node.delivery import Sender
+from node.delivery import CommitmentRequester, Outbox
 from node.eventlog import Event
 from node.jobs import sandbox
 from node.jobs.pipeline import MEASURE, Pipeline
 from node.jobs.port import JobQueue
 from node.jobs.watch import CancelWatch, Reconciler, Settler
-from node.ledger import open_database
+from node.ledger import Deliveries, open_database
 from node.ledger.expectations import Expectations
 from node.ledger.ledger import Ledger
 from node.ledger.retrievals import Retrievals
@@ -31,10 +35,11 @@ from node.ledger.suspicions import Suspicions
 from node.loops import repeat
 from node.ports import Destination
 from node.retrieval import Archive, Asker, Courier, Puller
-from node.settings import ArchiveSettings, Settings
+from node.settings import ArchiveSettings, DestinationSettings, Settings
 from node.spool import Results, SpoolReader
 
 _EXECUTOR = "paraspinal-node"  # one works in a data folder at a time, so that a node may be renamed
+_CLOCK, _RULES = "clock.json", "roles.toml"  # in the data folder: what the worker keeps for itself
 _RECONCILE_EVERY_S = 15.0
 _LOOK_FOR_CANCELS_EVERY_S = 0.5
 _COMPARE_EVERY_S = 15.0  # chosen
@@ -59,21 +64,30 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         process.offer_to_oom_killer(_OOM_SCORE)
         self._settings = settings
+        self._stopping = threading.Event()
         data_dir = process.open_data_dir(settings)
         spool, self._results = SpoolReader(data_dir / process.SPOOL), Results(data_dir / process.RESULTS)
         ledger = Ledger(open_database(data_dir / process.DATABASE))
         self._queue = JobQueue(ledger.engine, executor_id=_EXECUTOR, lock_file=data_dir / process.WORKER_LOCK)
         self._cancel = CancelWatch(self._queue)
-        sender = Sender(ledger, self._results, destinations(settings))
+        self._deliveries = Deliveries(ledger.database)
+        self._outboxes = {
+            name: self._outbox(one, destination)
+            for one, (name, destination) in zip(settings.destination, destinations(settings).items(), strict=True)
+        }
         work = data_dir / process.WORK
         self._pipeline = Pipeline(
-            self._queue, ledger, spool, self._results, settings, work=work, cancel=self._cancel, send=sender.attempt
-        )
+            self._queue, ledger, spool, self._results, settings,
+            work=work, quarantine=Results(data_dir / process.QUARANTINE), cancel=self._cancel,
+        )  # fmt: skip
         self._settler = Settler(self._queue, ledger, workflow=MEASURE, work=work)
         trigger = plugins.load("triggers", settings.completion.trigger)(settings.completion)
+        self._spool, self._rules = spool.root, _rules_as_they_are(settings, data_dir)
         self._watcher = Watcher(
             ledger, spool, trigger, read_table(settings.completion.roles), settings.completion, self._pipeline.enqueue,
             receiving=lambda: locks.is_held(data_dir / process.RECEIVER_LOCK),
+            clock=ClockWatch(data_dir / _CLOCK),
+            read=self._read_study,
         )  # fmt: skip
         self._drops = (
             None if settings.emg.folder is None else DropFolder(settings.emg.folder, Suspicions(ledger.database))
@@ -107,13 +121,49 @@ class Worker:
             repeat(partial(_turn, asker), self._settings.retrieval.sweep_every_s, "ask-archive")
         for puller in self._pullers:
             repeat(partial(_turn, puller), self._settings.retrieval.sweep_every_s, "pull")
+        stranded = self._deliveries.park_strangers(self._outboxes, now=time.time())
+        if stranded:
+            eventlog.record(Event.DELIVERY_STRANDED, logging.ERROR, objects=stranded)
+        for name, outbox in self._outboxes.items():  # a thread for each, so that one that is away delays no other
+            repeat(partial(_empty, outbox), self._settings.jobs.poll_every_s, f"deliver-{name}")
         self._clock.start()
+
+    def _outbox(self, one: DestinationSettings, destination: Destination) -> Outbox:
+        settings, caller = self._settings, Caller.of(self._settings)
+        commitment = CommitmentRequester(
+            one,
+            caller,
+            lambda report: self._deliveries.reported(report, wait_s=settings.delivery.wait_s, now=time.time()),
+        )
+        return Outbox(
+            destination, self._deliveries, self._results, settings.delivery,
+            inquiry=Archive.of(settings, queried(one)) if one.verify else None,
+            commitment=commitment if one.commitment else None,
+        )  # fmt: skip
+
+    def _read_study(self, study: Sequence[StoredSeries]) -> Verdict:
+        """Read the headers of a study in a process of its own."""
+        arguments = {
+            "spool": str(self._spool),
+            "series": [one.to_json() for one in study],
+            "rules": self._rules,
+            "post_alone": self._settings.completion.post_alone,
+        }
+        return Verdict.from_json(
+            sandbox.run_isolated(
+                "node.completion.contents:verdict",
+                arguments,
+                time_limit_s=self._settings.completion.read_time_limit_s,
+                memory_limit_mb=self._settings.jobs.step_memory_limit_mb,
+                cancelled=self._stopping,
+            )
+        )
 
     def _first_difference(self, pairs: Sequence[tuple[Stretch, Stretch]]) -> str:
         """Compare instances in a process of its own."""
         return str(
             sandbox.run_isolated(
-                "node.jobs.encodings:first_difference",
+                "node.jobs.likeness:first_difference",
                 {"pairs": pairs},
                 time_limit_s=self._settings.jobs.step_time_limit_s,
                 memory_limit_mb=self._settings.jobs.step_memory_limit_mb,
@@ -123,20 +173,26 @@ class Worker:
 
     def stop(self) -> None:
         """Take no new jobs, let the running ones end for `stop_wait_s`, return the others to their queues."""
+        self._stopping.set()
         self._clock.shutdown()
+        deadline = time.monotonic() + self._settings.node.stop_wait_s
+        for outbox in self._outboxes.values():
+            outbox.stop(wait_s=max(0.0, deadline - time.monotonic()))
         self._queue.stop(wait_s=self._settings.node.stop_wait_s)
+
+
+def _rules_as_they_are(settings: Settings, data_dir: Path) -> str | None:
+    """Return the file with the site's rules as of now: who edits his own while the node runs changes nothing yet."""
+    if settings.completion.roles is None:
+        return None
+    kept = data_dir / _RULES
+    durable.write(kept, settings.completion.roles.read_bytes())
+    return str(kept)
 
 
 def destinations(settings: Settings) -> dict[str, Destination]:
     """Return the destinations of the settings by name; PluginError if a kind is not installed."""
-    return {
-        one.name: plugins.load("destinations", one.kind)(
-            one,
-            calling_ae=settings.association.ae_title,
-            network_timeout_s=settings.delivery.network_timeout_s,
-        )
-        for one in settings.destination
-    }
+    return {one.name: plugins.load("destinations", one.kind)(one, Caller.of(settings)) for one in settings.destination}
 
 
 def _asker(settings: Settings, one: ArchiveSettings, ledger: Ledger) -> Asker:
@@ -149,6 +205,19 @@ def _puller(settings: Settings, one: ArchiveSettings, ledger: Ledger) -> Puller:
     if one.how == "get":
         source = Courier(Archive.of(settings, one), settings.association, silence_s=settings.retrieval.silence_s)
     return Puller(source, settings.retrieval, Retrievals(ledger.database))
+
+
+def queried(one: DestinationSettings) -> ArchiveSettings:
+    """Return whom to ask what a destination has: itself, or the archive behind it."""
+    return ArchiveSettings(
+        name=one.name, ae_title=one.query_ae_title or one.ae_title, host=one.query_host or one.host,
+        port=one.query_port or one.port, tls=one.tls, tls_name=one.tls_name,
+    )  # fmt: skip
+
+
+def _empty(outbox: Outbox) -> None:
+    while outbox.run_once(now=time.time()):
+        pass
 
 
 def _turn(loop: Asker | Puller) -> None:

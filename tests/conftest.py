@@ -28,6 +28,15 @@ def needs(program: str, package: str) -> str:
     return found
 
 
+def needs_file(path: str, package: str) -> Path:
+    """Return a file of a Debian package, or skip by name."""
+    if not Path(path).exists():
+        if os.environ.get("PARASPINAL_REQUIRE_PEERS"):
+            pytest.fail(f"{path} (Debian package {package}) is not installed")
+        pytest.skip(f"{path} (Debian package {package}) is not installed")
+    return Path(path)
+
+
 def shared(*parts: str) -> Path:
     """Return a path of the shared material beside the project, or skip with the reason."""
     path = SHARED.joinpath(*parts)

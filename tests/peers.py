@@ -40,7 +40,9 @@ def listens(port: int) -> bool:
 class Orthanc:
     """A real Orthanc as the archive."""
 
-    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, port: int | None = None, modalities: dict[str, Any] | None = None, **more: Any
+    ) -> None:
         folder.mkdir(parents=True)
         self.port, self.http_port = port or free_port(), free_port()
         settings = {
@@ -53,8 +55,8 @@ class Orthanc:
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
             "DicomAlwaysAllowStore": True,
-            "DicomModalities": {},
-        }
+            "DicomModalities": modalities or {},
+        } | more
         (folder / "orthanc.json").write_text(json.dumps(settings))
         log = (folder / "log.txt").open("wb")
         self._process = subprocess.Popen(
@@ -65,6 +67,10 @@ class Orthanc:
     def get(self, path: str) -> bytes:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=30) as answer:
             return bytes(answer.read())
+
+    def delete(self, path: str) -> None:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", method="DELETE")
+        urllib.request.urlopen(request, timeout=30).close()
 
     def instances(self) -> list[str]:
         """Return Orthanc's own ids of what it holds."""

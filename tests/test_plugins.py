@@ -17,5 +17,5 @@ def test_our_own_parts_come_in_by_entry_point_like_anybody_elses() -> None:
 
 
 def test_a_plug_in_that_is_missing_is_told_with_those_that_are_there() -> None:
-    with pytest.raises(PluginError, match="no plug-in 'sam' among segmenters; installed are: compartments"):
+    with pytest.raises(PluginError, match="no plug-in 'sam' among segmenters; installed are: auto, command"):
         plugins.load("segmenters", "sam")

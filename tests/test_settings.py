@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from node.errors import SettingsError
-from node.settings import Settings, read_settings
+from node.settings import (
+    ArchiveSettings,
+    DestinationSettings,
+    EmgRule,
+    PeerSettings,
+    SenderSettings,
+    Settings,
+    read_settings,
+)
 from tests.conftest import ROOT
 
 DEFAULTS = ROOT / "config" / "node.toml"
@@ -19,10 +27,47 @@ def test_the_shipped_file_shows_every_setting_with_its_default() -> None:
     assert shown == code
 
 
-def test_every_line_of_the_shipped_file_gives_its_reason() -> None:
-    settings = [line for line in DEFAULTS.read_text().splitlines() if re.match(r"\w+ = ", line)]
+TABLES = {
+    "peer": PeerSettings,
+    "destination": DestinationSettings,
+    "archive": ArchiveSettings,
+    "completion.sender": SenderSettings,
+    "emg.rules": EmgRule,
+}
 
-    assert [line for line in settings if not re.search(r"  # \w", line)] == []
+
+def example(table: str) -> dict[str, Any]:
+    """Return the example of a table in double brackets that the shipped file has behind #."""
+    lines = DEFAULTS.read_text().split(f"# [[{table}]]")[1].split("\n\n")[0].splitlines()[1:]
+    return tomllib.loads("\n".join(line.removeprefix("# ") for line in lines))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_shipped_file_shows_an_example_of_every_table_with_its_defaults(table: str) -> None:
+    shown, model = example(table), TABLES[table]
+
+    assert model.model_validate(shown)
+    required = {name for name, field in model.model_fields.items() if field.is_required()}
+    defaults = model.model_construct().model_dump(mode="json", exclude=required)
+    assert {name: value for name, value in shown.items() if name not in required} == defaults
+    assert required <= set(shown)
+    for name in required:
+        line = next(
+            line for line in DEFAULTS.read_text().split(f"# [[{table}]]")[1].splitlines() if f"# {name} =" in line
+        )
+        assert "must be given" in line
+
+
+def test_no_table_in_double_brackets_is_left_out() -> None:
+    lists = {name for name, field in Settings.model_fields.items() if "tuple" in str(field.annotation)}
+
+    assert lists == {name for name in TABLES if "." not in name}
+
+
+def test_every_line_of_the_shipped_file_gives_its_reason() -> None:
+    settings = [line for line in DEFAULTS.read_text().splitlines() if re.match(r"(# )?\w+ = |# \[\[", line)]
+
+    assert [line for line in settings if not re.search(r"  # [\w\"]", line)] == []
 
 
 def test_the_example_for_a_site_is_valid() -> None:
@@ -41,6 +86,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
 
     told = str(caught.value)
     assert len(told.splitlines()) == 3
+    assert all(line.startswith(f"{file}: ") for line in told.splitlines())
     assert all(name in told for name in ("[association] port", "[association] ae_title", "[jobs] paralel"))
 
 
@@ -60,6 +106,36 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, content: str, com
 
     with pytest.raises(SettingsError, match=re.escape(complaint)):
         read_settings(file)
+
+
+def test_what_contradicts_itself_is_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text('[[destination]]\nname = "a"\nkind = "folder"\n[[archive]]\nname = "b"\n[[archive]]\nname = "b"\n')
+
+    with pytest.raises(SettingsError) as caught:
+        read_settings(file)
+
+    assert [line.partition(": ")[0] for line in str(caught.value).splitlines()] == [str(file)] * 2
+    assert "found twice: b" in str(caught.value)
+    assert "needs a folder" in str(caught.value)
+
+
+def test_a_path_is_seen_from_the_folder_of_the_file_wherever_the_node_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "etc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    Path("etc/site.toml").write_text(
+        '[completion]\nroles = "rules/own.toml"\n[tls]\nca = "/ca.pem"\n[[destination]]\nname = "a"\n'
+        'folder = "results"\n'
+    )
+
+    settings = read_settings(Path("etc/site.toml"))
+
+    assert settings.completion.roles == tmp_path / "etc" / "rules" / "own.toml"
+    assert settings.tls.ca == Path("/ca.pem")
+    assert settings.destination[0].folder == tmp_path / "etc" / "results"
+    assert Settings.checked(settings.model_dump()) == settings
 
 
 def test_a_missing_file_is_told_by_name(tmp_path: Path) -> None:

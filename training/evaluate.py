@@ -19,7 +19,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from node.analysis.body import body_mask
-from node.analysis.network import PIXEL_MM, Class, Model, figures_of, judge, look, on_voxels, read_model, shipped_model
+from node.analysis.network import PIXEL_MM, Class, Model, read_model, shipped_model
+from node.analysis.seen import look
+from node.analysis.structures import on_voxels
+from node.analysis.unet import figures_of, judge
 from training.anatomy import draw
 from training.canvas import L1, S1, T2
 from training.exposure import expose

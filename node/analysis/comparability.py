@@ -1,12 +1,15 @@
-"""Comparability: may two series be subtracted? Decided by headers alone, before any voxel is looked at (CMP-*).
+"""Comparability: may two series be subtracted? Decided by headers, before any voxel is looked at (CMP-*).
 
-What is checked, and with which limits, stands in `dicom.comparison`, which completion asks as well.
+What is checked, and with which limits, stands in `dicom.comparison`, which completion asks as well. What headers leave
+open, whether two series without a common frame of reference show one place, is asked again after registration.
 """
 
 from dataclasses import replace
 
+from node.analysis.grid import Grid
+from node.analysis.pairing import Pair
 from node.analysis.verdict import Verdict, gate
-from node.dicom.comparison import CODES, differences
+from node.dicom.comparison import CAVEATS, CODES, differences
 from node.dicom.headers import Acquisition
 from node.dicom.volumes import Volume
 
@@ -17,13 +20,33 @@ _WANTED = {"CMP-FOR": "one frame of reference", "CMP-TIME": "post after pre"}
 def check_comparable(pre: Volume, post: Volume) -> Verdict:
     """Return what forbids, or weakens, the comparison of `pre` with `post`. What neither header states is let pass."""
     spacing_mm = (pre.geometry.spacing_mm[0], post.geometry.spacing_mm[0])
-    found = differences(_as_placed(pre), _as_placed(post), slice_spacing_mm=spacing_mm)
+    found = differences(_as_placed(pre), _as_placed(post), slice_spacing_mm=spacing_mm, scales=(pre.scale, post.scale))
     verdict = Verdict()
     for code, refusal in CODES.items():
-        texts = [one.text for one in found if one.code == code]
+        here = [one for one in found if one.code == code]
         wanted = _WANTED.get(code, "equal")
-        verdict += gate(code, "; ".join(texts) or wanted, wanted, not texts, refusal=refusal)
+        said = "; ".join(one.text for one in here) or wanted
+        if all(one.weakens for one in here):
+            verdict += gate(code, said, wanted, not here, caveat=CAVEATS.get(code, ""))
+        else:
+            verdict += gate(code, said, wanted, passed=False, refusal=refusal)
     return verdict + _check_delay(post.acquisition)
+
+
+def check_joined(pre: Grid, post: Grid, fitted: Pair) -> Verdict:
+    """Return whether registration has joined two series without a common frame of reference (CMP-FOR).
+
+    Nothing but the images says then how the two lie to each other, or that they show one place: so all of REG-1 to
+    REG-4 must hold, of which two are else asked for foci only.
+    """
+    here, there = post.geometry.frame_of_reference, pre.geometry.frame_of_reference
+    if here and here == there:
+        return Verdict()
+    failed = [one.code for one in (*fitted.verdict.gates, *fitted.focal.gates) if not one.passed]
+    return gate(
+        "CMP-FOR", f"not joined: {', '.join(failed)}" if failed else "joined", "joined by registration", not failed,
+        refusal=f"{CODES['CMP-FOR']} Registration does not join them.",
+    )  # fmt: skip
 
 
 def _as_placed(volume: Volume) -> Acquisition:

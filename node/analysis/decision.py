@@ -1,19 +1,41 @@
-"""Deciding and saying: outcome, grade, and one sentence of summary."""
+"""Deciding and saying: outcome, grade, and the summary."""
 
 from collections.abc import Sequence
 
-from node.findings import LesionFindings, MuscleFindings, Outcome, Side
+from node.findings import POSTERIOR, LesionFindings, MuscleFindings, Outcome
 from node.settings import AnalysisSettings
 
 
-def asymmetry_index(muscles: Sequence[MuscleFindings]) -> float | None:
-    """Return (left - right) / mean of both, of the enhancement; `asymmetry_pct` is half of it, in percent."""
-    left = next((one.asymmetry_pct for one in muscles if one.side is Side.LEFT), None)
-    return None if left is None else 2 * left / 100
+def asymmetric(muscles: Sequence[MuscleFindings], settings: AnalysisSettings) -> list[MuscleFindings]:
+    """Return the posterior compartments that enhance more than the other side, by more than the flag.
+
+    The index (L - R) / mean of both is twice `asymmetry_pct`.
+    """
+    return [
+        one
+        for one in muscles
+        if one.muscle == POSTERIOR
+        and one.asymmetry_pct is not None
+        and 2 * one.asymmetry_pct / 100 > settings.asymmetry_flag
+    ]
 
 
-def grade(muscles: Sequence[MuscleFindings], lesions: Sequence[LesionFindings], settings: AnalysisSettings) -> int:
-    """Return 0 nothing, 1 asymmetry only, 2 focal candidate, 3 focal candidate with support by the MRV.
+def diffuse(levels: Sequence[MuscleFindings]) -> list[MuscleFindings]:
+    """Return the levels whose posterior compartment enhances diffusely.
+
+    Of single muscles that is told but not graded: outlines within the compartment are too weak for it, and psoas and
+    quadratus lumborum are not muscles of the posterior ramus.
+    """
+    return [one for one in levels if one.muscle == POSTERIOR and one.diffuse]
+
+
+def grade(
+    sides: Sequence[MuscleFindings],
+    levels: Sequence[MuscleFindings],
+    lesions: Sequence[LesionFindings],
+    settings: AnalysisSettings,
+) -> int:
+    """Return 0 nothing, 1 regional enhancement or asymmetry only, 2 focal candidate, 3 with support by the MRV.
 
     For studies whose gates were passed; else nothing is graded.
     """
@@ -21,8 +43,7 @@ def grade(muscles: Sequence[MuscleFindings], lesions: Sequence[LesionFindings], 
         return 3
     if lesions:
         return 2
-    index = asymmetry_index(muscles)
-    return 1 if index is not None and abs(index) > settings.asymmetry_flag else 0
+    return 1 if diffuse(levels) or asymmetric((*sides, *levels), settings) else 0
 
 
 def outcome(given: int | None, muscles: Sequence[MuscleFindings], lesions: Sequence[LesionFindings]) -> Outcome:
@@ -33,10 +54,16 @@ def outcome(given: int | None, muscles: Sequence[MuscleFindings], lesions: Seque
     return Outcome.FINDINGS if given or lesions or measured else Outcome.REFUSED
 
 
-def summary(given: int | None, muscles: Sequence[MuscleFindings], lesions: Sequence[LesionFindings]) -> str:
-    """Return one sentence for the reader; a candidate is never called a metastasis."""
-    sides = ", ".join(f"{one.side} {one.enhancement_pct:.0f} %" for one in muscles if one.enhancement_pct is not None)
-    regional = f"Muscle enhancement {sides}." if sides else "Muscle enhancement was not measured."
+def summary(
+    given: int | None,
+    sides: Sequence[MuscleFindings],
+    levels: Sequence[MuscleFindings],
+    lesions: Sequence[LesionFindings],
+    settings: AnalysisSettings,
+) -> str:
+    """Return a few sentences for the reader; a candidate is never called a metastasis."""
+    each = ", ".join(f"{one.side} {one.enhancement_pct:.0f} %" for one in sides if one.enhancement_pct is not None)
+    regional = f"Muscle enhancement {each}." if each else "Muscle enhancement was not measured."
     if lesions:
         largest = max(lesions, key=lambda one: one.long_axis_mm)
         many = f"{len(lesions)} focal enhancing candidates" if len(lesions) > 1 else "One focal enhancing candidate"
@@ -46,5 +73,23 @@ def summary(given: int | None, muscles: Sequence[MuscleFindings], lesions: Seque
         focal = "Not graded."
     else:
         focal = "No focal enhancing candidate."
-    asymmetric = " Enhancement is asymmetric." if given == 1 else ""
-    return f"{focal} {regional}{asymmetric}"
+    return " ".join(one for one in (focal, regional, _regional(sides, levels, settings)) if one)
+
+
+def _regional(sides: Sequence[MuscleFindings], levels: Sequence[MuscleFindings], settings: AnalysisSettings) -> str:
+    found = diffuse(levels)
+    if found:
+        return f"Diffuse enhancement at {', '.join(f'{_where(one)} {one.side}' for one in found)}."
+    if asymmetric(sides, settings):
+        return "Enhancement is asymmetric."
+    uneven = asymmetric(levels, settings)
+    return f"Enhancement is asymmetric at {', '.join(map(_where, uneven))}." if uneven else ""
+
+
+def _where(level: MuscleFindings) -> str:
+    place = level.location
+    if place is None:
+        return "one level"
+    if place.level or place.slices is None:
+        return place.level or "one level"
+    return f"slices {place.slices[0]} to {place.slices[1]}"

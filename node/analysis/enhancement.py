@@ -1,19 +1,18 @@
-"""Enhancement of muscle: the pair on one scale, lean muscle, noise, and what each side does."""
+"""Enhancement of muscle: the pair on one scale, lean muscle, the rise of a region, and noise."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from node.analysis.grid import Spacing, masked_mean, smooth, smooth_in_plane
+from node.analysis.grid import Spacing, box_around, masked_mean, smooth, smooth_in_plane
 from node.analysis.verdict import Verdict, gate
-from node.findings import MuscleFindings, Side
 from node.ports import Array, Mask
 from node.settings import AnalysisSettings
 
 _LEAN = (0.6, 1.6)  # times the local mean of muscle: above it is fat, below it bone or ligament. Chosen
-_PLAUSIBLE = 3.0  # robust standard deviations by which normal muscle differs from its own median
+_HALF_WAY = 0.5  # chosen
+_INNER = 0.5  # of the largest depth; with 0.7 noise grows, with none the border counts. Measured, 2026-11-26
 _LAPLACE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6  # of unit noise gain, Immerkaer
 
 
@@ -81,6 +80,33 @@ def relative_enhancement(pre: Array, post: Array, region: Mask) -> float | None:
     return 100 * (after - before) / before if before > 0 else None
 
 
+def enhancing_depth_mm(rise: Array, region: Mask, usual: float, spacing_mm: Spacing) -> Array:
+    """Return how deep each voxel lies in the part of a region that enhances; 0 elsewhere.
+
+    That part is what rises to half way from `usual`, the reference muscle's enhancement, to the region's upper
+    quartile: a dead core is no part of it. `rise` is the enhancement of each voxel, a share.
+    """
+    steady = smooth_in_plane(rise, 0.6, spacing_mm)
+    bright = region & (steady > usual + _HALF_WAY * (float(np.percentile(steady[region], 75)) - usual))
+    depth: Array = ndimage.distance_transform_edt(np.pad(bright, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
+    return depth
+
+
+def enhancing_core(pre: Array, post: Array, region: Mask, usual_pct: float, spacing_mm: Spacing) -> Mask:
+    """Return the inner half of what enhances in a small region, where voxels are not partly muscle.
+
+    The median over a whole lesion of 8 mm in slices of 4 mm is 7 to 11 points too low; over this part the error is at
+    most 3 (simulated contrast, docs/analysis.md, 9; 2026-11-26).
+    """
+    box = box_around(region, spacing_mm, 3.0)
+    inside, before = region[box], pre[box]
+    level = max(float(np.median(before[inside])), 1e-6)
+    depth = enhancing_depth_mm((post[box] - before) / level, inside, usual_pct / 100, spacing_mm)
+    core = np.zeros_like(region)
+    core[box] = depth >= _INNER * depth.max() if depth.any() else inside
+    return core
+
+
 def check_contrast(before: Array, after: Array, lean: Mask, settings: AnalysisSettings) -> Verdict:
     """Return whether the series called post-contrast shows any enhancement of muscle (ROLE-CONTRAST)."""
     rise = relative_enhancement(before, after, lean)
@@ -101,61 +127,6 @@ def check_noise(before: Array, after: Array, lean: Mask, settings: AnalysisSetti
     )  # fmt: skip
 
 
-def measure_sides(
-    muscles: npt.NDArray[np.uint8], pre: Array | None = None, post: Array | None = None,
-    difference: Subtraction | None = None, *, voxel_mm3: float, vessels: Mask | None = None,
-) -> tuple[MuscleFindings, ...]:  # fmt: skip
-    """Return what either side does, left first; what was not given is not measured.
-
-    `vessels` are on the same grid as the muscles.
-    """
-    masks = {Side.LEFT: muscles == 1, Side.RIGHT: muscles == 2}
-    lean = {side: mask & difference.lean if difference is not None else mask for side, mask in masks.items()}
-    rise = {
-        side: relative_enhancement(pre, post, lean[side]) if pre is not None and post is not None else None
-        for side in Side
-    }
-    return tuple(
-        MuscleFindings(
-            side=side,
-            volume_mm3=float(masks[side].sum()) * voxel_mm3,
-            pre_signal=_median(pre, lean[side]),
-            post_signal=_median(post, lean[side]),
-            enhancement_pct=rise[side],
-            enhancement_sd_pct=_spread_pct(difference, lean[side]),
-            asymmetry_pct=_asymmetry_pct(rise[side], rise[side.other]),
-            enhancing_fraction_pct=_enhancing_pct(difference, lean[side], lean[side.other]),
-            vessel_fraction_pct=share_pct(vessels, masks[side]),
-        )
-        for side in (Side.LEFT, Side.RIGHT)
-    )
-
-
-def share_pct(part: Mask | None, region: Mask) -> float | None:
+def share_pct(part: Mask | Array | None, region: Mask) -> float | None:
     """Return how much of `region` is `part`, in percent; None if there is nothing to say."""
     return None if part is None or not region.any() else 100 * float(part[region].mean())
-
-
-def _median(image: Array | None, region: Mask) -> float | None:
-    return None if image is None or not region.any() else float(np.median(image[region]))
-
-
-def _spread_pct(difference: Subtraction | None, region: Mask) -> float | None:
-    return None if difference is None or not region.any() else 100 * float(np.std(difference.ratio[region]))
-
-
-def _asymmetry_pct(this: float | None, other: float | None) -> float | None:
-    """Return (this - other) / (this + other) in percent; None where neither side enhances."""
-    if this is None or other is None or this + other <= 0:
-        return None
-    return 100 * (this - other) / (this + other)
-
-
-def _enhancing_pct(difference: Subtraction | None, region: Mask, reference: Mask) -> float | None:
-    """Return how much of `region` enhances more than the muscle of the other side plausibly does, in percent."""
-    if difference is None or not region.any() or not reference.any():
-        return None
-    usual = difference.ratio[reference]
-    middle = float(np.median(usual))
-    spread = 1.4826 * float(np.median(np.abs(usual - middle)))
-    return 100 * float(np.mean(difference.ratio[region] > middle + _PLAUSIBLE * spread))

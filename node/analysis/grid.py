@@ -73,9 +73,9 @@ class Grid:
         signal = np.ascontiguousarray(self.signal[inner])
         return Grid(signal, part(self.geometry, inner), self.axes, (head, back, left), self.whole_shape)
 
-    def as_acquired(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def as_acquired(self, array: npt.NDArray[Any], fill: float = 0) -> npt.NDArray[Any]:
         """Return an array on this grid on that of the whole volume, in the order of its acquisition."""
-        return np.ascontiguousarray(self.axes.undo(whole(self.box, array, self.whole_shape)))
+        return np.ascontiguousarray(self.axes.undo(whole(self.box, array, self.whole_shape, fill)))
 
 
 def part(geometry: Geometry, box: Box) -> Geometry:
@@ -96,9 +96,9 @@ def box_around(mask: Mask, spacing_mm: Spacing, margin_mm: float) -> Box:
     return bounds[0], bounds[1], bounds[2]
 
 
-def whole(box: Box, inside: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Return an array of `shape` that holds `inside` in `box` and zeros elsewhere."""
-    array = np.zeros(shape, inside.dtype)
+def whole(box: Box, inside: npt.NDArray[Any], shape: tuple[int, ...], fill: float = 0) -> npt.NDArray[Any]:
+    """Return an array of `shape` that holds `inside` in `box` and `fill` elsewhere."""
+    array = np.full(shape, fill, inside.dtype)
     array[box] = inside
     return array
 

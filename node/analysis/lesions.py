@@ -8,13 +8,15 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-from node.analysis.enhancement import relative_enhancement, share_pct
-from node.analysis.grid import Spacing, box_around, grown, smooth_in_plane
+from node.analysis.enhancement import enhancing_core, relative_enhancement
+from node.analysis.grid import Spacing, box_around, disk, grown, smooth_in_plane
 from node.dicom.geometry import Geometry
 from node.findings import LesionFindings, Side
 from node.ports import Array, Candidate, Mask
 from node.settings import AnalysisSettings
 
+_BAY_MM = 6.0  # half the width of a bay in the outline of a muscle that is filled; chosen
+_OUTSIDE_MM = 3.0  # beside the outline foci are looked for too; measured, docs/analysis.md
 _LEAST_VOXELS = 4  # docs/analysis.md, section 11
 _MOST_VESSEL = 0.5  # of a candidate: beyond it the candidate is a vessel. Chosen
 _REFERENCE_GAP_MM = 5.0  # between a candidate and the muscle that it is compared with
@@ -64,6 +66,21 @@ class Lesion:
     region: Mask
 
 
+def where_to_look(muscles: npt.NDArray[np.uint8], spacing_mm: Spacing) -> Mask:
+    """Return the muscles with their bays filled, each side for itself, and what lies just outside.
+
+    A focus or fat at the border of the muscle bends the segmenter's outline around itself.
+    """
+    around = muscles > 0
+    for side in (1, 2):
+        mine = muscles == side
+        if mine.any():
+            box = box_around(mine, spacing_mm, _BAY_MM + _OUTSIDE_MM)
+            filled = mine[box] | ndimage.binary_closing(mine[box], disk(_BAY_MM, spacing_mm))
+            around[box] |= ndimage.binary_dilation(filled, disk(_OUTSIDE_MM, spacing_mm))
+    return around
+
+
 def keep_and_describe(candidates: Sequence[Candidate], scene: Scene, settings: AnalysisSettings) -> tuple[Lesion, ...]:
     """Return the candidates that are lesions, best first, numbered from 1."""
     every = np.logical_or.reduce([one.region for one in candidates]) if candidates else np.zeros(scene.lean.shape, bool)
@@ -100,21 +117,21 @@ def _describe(
     long_mm, short_mm = axes_mm(region, scene.slices_along, geometry.spacing_mm)
     reference = _reference(region, clear, scene.lean)
     if scene.pre is not None:
-        rise = relative_enhancement(scene.pre, scene.post, region)
         usual = relative_enhancement(scene.pre, scene.post, reference)
+        core = enhancing_core(scene.pre, scene.post, region, usual or 0.0, geometry.spacing_mm)
+        rise = relative_enhancement(scene.pre, scene.post, core)
         ratio = rise / usual if rise is not None and usual is not None and usual > 0 else None
         before = float(np.median(scene.pre[region]))
-        peak = float(smooth_in_plane(scene.post, 0.6, geometry.spacing_mm)[region].max())
+        near = box_around(region, geometry.spacing_mm, 5.0)
+        peak = float(smooth_in_plane(scene.post[near], 0.6, geometry.spacing_mm)[region[near]].max())
         highest = 100 * (peak - before) / before if before > 0 else None
     else:
         rise, before, highest = None, None, None
         ratio = float(np.median(scene.post[region]) / np.median(scene.post[reference])) if reference.any() else None
-    inside, around = _vessel_shares(region, scene, settings.ring_mm)
-    left = int((scene.muscles[region] == 1).sum()) * 2 >= int((scene.muscles[region] > 0).sum())
     x, y, z = geometry.to_lps(centre)
     return LesionFindings(
         number=number,
-        side=Side.LEFT if left else Side.RIGHT,
+        side=_side(region, centre, scene.muscles),
         centroid_mm=(float(x), float(y), float(z)),
         volume_mm3=float(region.sum()) * geometry.voxel_mm3,
         long_axis_mm=long_mm,
@@ -127,11 +144,18 @@ def _describe(
         score=candidate.score,
         midline_distance_mm=_midline_distance_mm(centre, scene.muscles, geometry.spacing_mm),
         skin_distance_mm=_skin_distance_mm(centre, scene.body, geometry.spacing_mm),
-        vessel_fraction_pct=inside,
-        surrounding_vessel_fraction_pct=around,
-        vascularity_increased=None if inside is None or around is None
-        else inside > 0 and inside >= settings.vessel_ratio * around,
+        vessel_fraction_pct=None,
+        surrounding_vessel_fraction_pct=None,
+        vascularity_increased=None,
     )  # fmt: skip
+
+
+def _side(region: Mask, centre: npt.NDArray[np.float64], muscles: npt.NDArray[np.uint8]) -> Side:
+    """Return the side of the muscle that most of the region lies in; beside the muscles, that of the midline."""
+    left, right = (int((muscles[region] == one).sum()) for one in (1, 2))
+    if left == right:
+        return Side.LEFT if centre[2] >= midline_columns(muscles)[round(float(centre[0]))] else Side.RIGHT
+    return Side.LEFT if left > right else Side.RIGHT
 
 
 def _reference(region: Mask, clear: Mask, lean: Mask) -> Mask:
@@ -162,15 +186,6 @@ def axes_mm(region: Mask, slices_along: int, spacing_mm: Spacing) -> tuple[float
         if apart.max() > best[0]:
             best = (float(apart.max()), float(np.ptp(across)))
     return best
-
-
-def _vessel_shares(region: Mask, scene: Scene, ring_mm: float) -> tuple[float | None, float | None]:
-    if scene.vessels is None:
-        return None, None
-    box = box_around(region, scene.geometry.spacing_mm, 2 * ring_mm)
-    inside = region[box]
-    ring = grown(inside, ring_mm, scene.geometry.spacing_mm) & ~inside & (scene.muscles[box] > 0)
-    return share_pct(scene.vessels[box], inside), share_pct(scene.vessels[box], ring)
 
 
 def midline_columns(muscles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

@@ -1,29 +1,28 @@
-"""Levels: where along the spine the findings lie, and which vertebra that is, if a labeller is confident.
+"""Levels: which vertebra a place belongs to, if a labeller is confident.
 
 A labeller marks the middles of vertebral bodies, and perhaps of discs, in a sagittal series. A place is then named by
 the point at which its axial slice meets the curve through these middles: level is a matter of the slice, not of what
-is nearest to a muscle that lies centimetres behind the spine. Without a labeller no vertebra is named, and what is
-always known is told: position, and number of the slice.
+is nearest to a muscle that lies centimetres behind the spine. Without a labeller no vertebra is named.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from node.analysis.grid import Grid
-from node.dicom.geometry import CanonicalAxes, FloatArray, Geometry
+from node.dicom.geometry import FloatArray, Geometry
 from node.dicom.volumes import Volume
-from node.findings import VERTEBRAE, Location, Measurement, Side, StudyVolumes
-from node.ports import Labeller, Labelling, LevelPoint, Mask
+from node.errors import shown
+from node.findings import VERTEBRAE
+from node.ports import Labeller, Labelling, LevelPoint
 
 _NEAREST_MM, _FARTHEST_MM = 8.0, 50.0  # between the middles of neighbouring bodies; a body is 14-32 mm high; chosen
 _BODY = (
     0.75  # of the way from the middle of a body to that of the disc is body: 26 of 35 mm in the lumbar spine; chosen
 )
 _NONE = "level not determined"
-_LABELS = {Side.LEFT: 1, Side.RIGHT: 2}  # in `Regions.muscles`
 
 
 class NoLabeller:
@@ -71,34 +70,14 @@ class Spine:
         share = along[above] / (along[above] - along[below])
         return self.names[above if share < _border(self.names[above], self.names[below]) else below]
 
-
-def name_levels(measurement: Measurement, volumes: StudyVolumes, labeller: Labeller) -> Measurement:
-    """Return the measurement with the location of each region, and how vertebrae were counted or why not."""
-    findings, regions = measurement.findings, measurement.regions
-    reference = getattr(volumes, regions.reference)
-    if reference is None or regions.muscles is None:
-        spine, basis = None, f"{_NONE}: nothing was measured"
-    else:
-        spine, basis = _spine(volumes.sagittal, reference.geometry, labeller)
-    parameters = {**findings.algorithm.parameters, "labeller": f"{labeller.name} {labeller.version}"}
-    muscles, lesions = findings.muscles, findings.lesions
-    if reference is not None and regions.muscles is not None:
-        drawn = regions.muscles
-        muscles = tuple(
-            replace(one, location=_location(drawn == _LABELS[one.side], reference.geometry, spine)) for one in muscles
-        )
-    if reference is not None and regions.lesions is not None:
-        numbers = regions.lesions
-        lesions = tuple(
-            replace(one, location=_location(numbers == one.number, reference.geometry, spine)) for one in lesions
-        )
-    algorithm = replace(findings.algorithm, parameters=parameters)
-    found = replace(findings, muscles=muscles, lesions=lesions, level_basis=basis, algorithm=algorithm)
-    return replace(measurement, findings=found)
+    def bodies(self) -> "Spine":
+        """Return the spine of the bodies alone, whose levels meet in the middle of the disc; itself if it has none."""
+        kept = [number for number, name in enumerate(self.names) if "/" not in name]
+        return Spine(tuple(self.names[one] for one in kept), self.middles[kept]) if len(kept) > 1 else self
 
 
-def _spine(sagittal: Volume | None, reference: Geometry, labeller: Labeller) -> tuple[Spine | None, str]:
-    """Return the spine as labelled, or why there is none."""
+def find_spine(sagittal: Volume | None, reference: Geometry, labeller: Labeller) -> tuple[Spine | None, str]:
+    """Return the spine as labelled, and how vertebrae were counted or why there is none."""
     if sagittal is None:
         return None, f"{_NONE}: there is no sagittal series of the same frame of reference"
     frame = sagittal.geometry.frame_of_reference
@@ -108,7 +87,7 @@ def _spine(sagittal: Volume | None, reference: Geometry, labeller: Labeller) -> 
     try:
         labelling = labeller.label(grid.signal, spacing_mm=grid.spacing_mm)
     except Exception as error:  # somebody else's code: a level is not worth the report
-        return None, f"{_NONE}: labeller {labeller.name} failed ({type(error).__name__})"
+        return None, f"{_NONE}: labeller {labeller.name} failed ({shown(error)})"
     if not labelling.points:
         return None, f"{_NONE}: {labelling.basis}"
     spine = spine_of(labelling.points, grid.geometry)
@@ -174,40 +153,3 @@ def _border(upper: str, lower: str) -> float:
 
 def _neighbours(upper: str, lower: str) -> bool:
     return (_rank(lower) or 0.0) - (_rank(upper) or 0.0) <= 1.0
-
-
-def _location(region: Mask, geometry: Geometry, spine: Spine | None) -> Location | None:
-    """Return where a region lies; None of an empty one."""
-    indices = np.argwhere(region)
-    if not len(indices):
-        return None
-    x, y, z = geometry.to_lps(indices.mean(axis=0)).tolist()
-    axial = CanonicalAxes.of(geometry).order[0] == 0
-    if not axial:
-        level = None if spine is None else spine.level_at(np.array([x, y, z]), np.array([0.0, 0.0, 1.0]))
-        return Location(level, (x, y, z), None)
-    upward = geometry.directions[2, 0] > 0
-    count = geometry.shape[0]
-    used = np.unique(indices[:, 0])
-    first, last = (count - int(used[-1]), count - int(used[0])) if upward else (int(used[0]) + 1, int(used[-1]) + 1)
-    level = None if spine is None else _level_of_slices(indices, used, geometry, spine)
-    return Location(level, (x, y, z), (first, last))
-
-
-def _level_of_slices(
-    indices: npt.NDArray[np.intp], used: npt.NDArray[np.intp], geometry: Geometry, spine: Spine
-) -> str | None:
-    """Return the level of a region in axial slices: that of its middle, or from the uppermost to the lowest.
-
-    A muscle runs along many vertebrae, a lesion is named by its middle. None if an end cannot be named.
-    """
-    normal = np.cross(geometry.directions[:, 2], geometry.directions[:, 1])
-    middle = indices.mean(axis=0)
-    extent_mm = float(np.ptp(used)) * geometry.spacing_mm[0]
-    if extent_mm <= _FARTHEST_MM:
-        return spine.level_at(geometry.to_lps(middle), normal)
-    ends = [spine.level_at(geometry.to_lps([float(end), middle[1], middle[2]]), normal) for end in (used[0], used[-1])]
-    if None in ends:
-        return None
-    upper, lower = sorted((one for one in ends if one is not None), key=lambda one: _rank(one) or 0.0)
-    return upper if upper == lower else f"{upper} to {lower}"

@@ -4,37 +4,61 @@ Everything is done on one grid, that of the post-contrast series, in canonical o
 brought onto it: so the regions lie on the very voxels that the report draws them on, and no mask is ever resampled.
 """
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from node.analysis import decision
+from node.analysis.alone import measure_post, measure_pre, measure_venography
+from node.analysis.biopsy import with_paths
 from node.analysis.body import of_body
-from node.analysis.comparability import check_comparable
-from node.analysis.enhancement import check_contrast, check_noise, lean_muscle, measure_sides, subtract
-from node.analysis.gain import check_gain, receiver_gain, reference_fat
-from node.analysis.grid import Grid, masked_mean, part, smooth
-from node.analysis.lesions import Lesion, Scene, keep_and_describe
-from node.analysis.muscles import box_of, find_muscles
+from node.analysis.comparability import check_comparable, check_joined
+from node.analysis.dixon import fat_fraction_on, fat_to_muscle
+from node.analysis.dynamic import follow, with_kinetics
+from node.analysis.enhancement import Subtraction, check_contrast, check_noise, subtract
+from node.analysis.foci import look_for_foci, look_for_vessels
+from node.analysis.gain import check_gain, find_gain
+from node.analysis.grid import Grid, Spacing, part
+from node.analysis.lesions import Lesion, Scene
+from node.analysis.levels import NoLabeller
+from node.analysis.muscles import Muscles, box_of, find_muscles
 from node.analysis.pairing import pair
+from node.analysis.pictures import pictures_of
+from node.analysis.plexus import with_supply
 from node.analysis.quality import check_focal_resolution, check_series
-from node.analysis.results import Tools, refusal, regions_on_post, result
-from node.analysis.venography import Vessels, find_vessels
+from node.analysis.regional import Signals, measure_regional
+from node.analysis.results import Tools, placed, refusal, regions_on, result
+from node.analysis.venography import Venography
 from node.analysis.verdict import Verdict
-from node.analysis.vessels import vessel_mask
-from node.findings import Measurement, Note, Regions, StudyVolumes
-from node.ports import Array, Detector, Mask, Segmenter
+from node.dicom.volumes import Volume
+from node.findings import Measurement, Note, StudyVolumes, Suspicion
+from node.ports import Array, Detector, Labeller, Segmenter
 from node.settings import AnalysisSettings
+
+_NO_LABELLER = NoLabeller()
 
 
 def measure(
-    volumes: StudyVolumes, *, settings: AnalysisSettings, segmenter: Segmenter, detector: Detector
+    volumes: StudyVolumes,
+    *,
+    settings: AnalysisSettings,
+    segmenter: Segmenter,
+    detector: Detector,
+    labeller: Labeller = _NO_LABELLER,
+    suspicion: Suspicion | None = None,
 ) -> Measurement:
-    """Return what the series of one study show.
+    """Return what the series of one study show, level by level, and the answer to what EMG suspects.
 
     A refusal is a result: images that cannot be measured give findings with the outcome "refused" and the codes of
     docs/analysis.md that say why. The result is the same, bit for bit, each time on one machine.
     """
-    pre, post, mrv = volumes.pre, volumes.post, volumes.mrv
-    tools = Tools(settings, segmenter, detector)
+    tools = Tools(settings, segmenter, detector, labeller, volumes.sagittal, suspicion)
+    followed = follow(volumes, settings)
+    return with_kinetics(_measure(followed.volumes, tools), followed)
+
+
+def _measure(volumes: StudyVolumes, tools: Tools) -> Measurement:
+    pre, post, mrv, settings = volumes.pre, volumes.post, volumes.mrv, tools.settings
     quality = {
         role: check_series(role, volume, settings)
         for role, volume in (("pre", pre), ("post", post), ("mrv", mrv))
@@ -42,9 +66,12 @@ def measure(
     }
     if post is None:
         if mrv is not None and not quality["mrv"].refused:
-            return _measure_venography(Grid.of(mrv), quality["mrv"], tools)
+            return measure_venography(Venography.of(mrv, volumes.velocity), quality["mrv"], tools)
         no_post = Note("ROLE-CONTRAST", "There is no usable post-contrast series: enhancement cannot be measured.")
-        return refusal(sum(quality.values(), Verdict(refusals=(no_post,))), tools)
+        verdict = sum(quality.values(), Verdict(refusals=(no_post,)))
+        if pre is None or quality["pre"].refused:
+            return refusal(verdict, tools)
+        return measure_pre(of_body(pre), volumes.fat, verdict, tools)
 
     verdict = quality["post"]
     if pre is not None:
@@ -55,115 +82,84 @@ def measure(
         mrv = None
     if verdict.refused:
         return refusal(verdict, tools)
-    there = None if mrv is None else Grid.of(mrv)
+    there = None if mrv is None else Venography.of(mrv, volumes.velocity)
     if pre is None:
-        return _measure_post_alone(of_body(post), there, verdict, tools)
-    return _measure_pair(of_body(pre), of_body(post), there, verdict, check_focal_resolution(post, settings), tools)
+        return measure_post(of_body(post), there, verdict, tools)
+    focal = check_focal_resolution(post, settings)
+    return _measure_pair(of_body(pre), of_body(post), volumes.fat, there, verdict, focal, tools)
 
 
 def _measure_pair(
-    pre: Grid, post: Grid, mrv: Grid | None, verdict: Verdict, focal: Verdict, tools: Tools
+    pre: Grid, post: Grid, fat: Volume | None, mrv: Venography | None, verdict: Verdict, focal: Verdict, tools: Tools
 ) -> Measurement:
     """Return enhancement, foci and vascularity; a refusal in `focal` means that foci are not looked for."""
     settings = tools.settings
     fitted = pair(post, pre, settings)
-    verdict, focal = verdict + fitted.verdict, focal + fitted.focal
+    verdict, focal = verdict + fitted.verdict + check_joined(pre, post, fitted), focal + fitted.focal
     if verdict.refused:
         return refusal(verdict, tools)
-    muscles = find_muscles(fitted.pre, fitted.covered, post.spacing_mm, tools.segmenter, settings)
-    verdict += muscles.verdict
+    found = find_muscles(fitted.pre, fitted.covered, post.spacing_mm, tools.segmenter, settings)
+    verdict += found.verdict
     if verdict.refused:
         return refusal(verdict, tools)
 
-    box = box_of(muscles, post.spacing_mm)
-    sides, body, before = muscles.sides[box], muscles.body[box], fitted.pre[box]
-    fat = reference_fat(before, body, sides > 0, post.spacing_mm)
-    gain = receiver_gain(before, post.signal[box], fat, fat_enhancement=settings.fat_enhancement)
-    volumes = measure_sides(sides, voxel_mm3=post.geometry.voxel_mm3)
-    verdict += check_gain(gain, settings)
-    if gain is None or verdict.refused:
-        return refusal(verdict, tools, muscles=volumes, regions=regions_on_post(post, box, sides))
-    after = post.signal[box] / np.float32(gain.factor)
-    difference = subtract(before, after, sides > 0, post.spacing_mm)
-    verdict += check_contrast(before, after, difference.lean, settings)
-    if verdict.refused:
-        return refusal(verdict, tools, muscles=volumes, regions=regions_on_post(post, box, sides))
+    box = box_of(found, post.spacing_mm)
+    muscles, before, places = found.within(box), fitted.pre[box], tools.places(post, box)
+    scaled, fault = _on_one_scale(before, post.signal[box], muscles, post.spacing_mm, settings)
+    verdict += fault
+    if scaled is None or verdict.refused:
+        volume = Signals(voxel_mm3=post.geometry.voxel_mm3)
+        regional = measure_regional(muscles, volume, volume, places, settings)
+        return refusal(verdict, tools, regional=regional, regions=regions_on(post, box, muscles.sides))
+    after, difference = scaled.post, scaled.difference
     focal += check_noise(before, after, difference.lean, settings)
 
-    vessels = _vessels(mrv, post, muscles.sides > 0, settings)
-    near = None if vessels.on_post is None else vessels.on_post[box]
-    measured = measure_sides(sides, before, after, difference, voxel_mm3=post.geometry.voxel_mm3, vessels=near)
-    scene = Scene(before, after, sides, difference.lean, body, near, part(post.geometry, box), post.slices_along)
+    vessels, unseen = look_for_vessels(mrv, post, found, tools)
+    near = None if vessels is None else vessels.share[box]
+    fraction, misfit = fat_fraction_on(post, pre, fat, fitted.movement)
+    fraction = None if fraction is None else fraction[box]
+    k = fat_to_muscle(before, fraction, difference.lean, muscles.body)
+    signals = Signals(post.geometry.voxel_mm3, before, after, difference, near, fraction, k)
+    regional = measure_regional(muscles, signals, signals.of_parts(muscles.parts, post.spacing_mm), places, settings)
+
+    scene = Scene(
+        before, after, muscles.sides, difference.lean, muscles.body, None if near is None else near >= 0.5,
+        part(post.geometry, box), post.slices_along,
+    )  # fmt: skip
     lesions: tuple[Lesion, ...] = ()
     if not focal.refused:
-        lesions, fault = _look_for_foci(before, after, scene, fitted.residual_mm, tools)
-        focal += fault
-    verdict += focal + vessels.verdict
-    given = None if focal.refused else decision.grade(measured, [one.findings for one in lesions], settings)
-    return result(
-        ("pre", "post") + (("mrv",) if near is not None else ()), given, measured, lesions, verdict, tools,
-        regions_on_post(post, box, sides, lesions, vessels.as_acquired),
+        lesions, wrong = look_for_foci(before, after, scene, fitted.residual_mm, tools)
+        focal += wrong
+    lesions, supply = with_supply(lesions, muscles, vessels, scene.geometry, settings)
+    lesions, unsafe = with_paths(placed(lesions, places), scene, difference.ratio, muscles, settings)
+    verdict += focal + unseen + supply + misfit + unsafe
+    described = [one.findings for one in lesions]
+    given = None if focal.refused else decision.grade(regional.sides, regional.levels, described, settings)
+    measurement = result(
+        ("pre", "post") + (("mrv",) if near is not None else ()), given, regional, lesions, verdict, tools,
+        regions_on(
+            post, box, muscles.sides, lesions, None if vessels is None else vessels.as_acquired(), difference.ratio
+        ),
     )  # fmt: skip
+    return replace(measurement, pictures=pictures_of(scene, after, difference.ratio, lesions, vessels, regional))
 
 
-def _measure_post_alone(post: Grid, mrv: Grid | None, verdict: Verdict, tools: Tools) -> Measurement:
-    """Return signal and, with little confidence, foci brighter than the muscle around them; nothing is graded."""
-    settings = tools.settings
-    muscles = find_muscles(post.signal, np.ones(post.signal.shape, bool), post.spacing_mm, tools.segmenter, settings)
-    verdict += muscles.verdict
-    if verdict.refused:
-        return refusal(verdict, tools)
-    box = box_of(muscles, post.spacing_mm)
-    sides, after = muscles.sides[box], post.signal[box]
-    lean = lean_muscle(after, sides > 0, post.spacing_mm)
-    level = masked_mean(after, lean, lambda one: smooth(one, 25.0, post.spacing_mm))
-    flat: Array = after / level.clip(min=1e-6)  # without the coil's shading
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scaled:
+    """The post-contrast series on the scale of the other one, and what it has more than that."""
 
-    vessels = _vessels(mrv, post, muscles.sides > 0, settings)
-    near = None if vessels.on_post is None else vessels.on_post[box]
-    measured = measure_sides(sides, post=after, voxel_mm3=post.geometry.voxel_mm3, vessels=near)
-    scene = Scene(None, flat, sides, lean, muscles.body[box], near, part(post.geometry, box), post.slices_along)
-    lesions, fault = _look_for_foci(np.ones_like(flat), flat, scene, 0.0, tools)
-    verdict += fault + vessels.verdict + Verdict(
-        caveats=(Note("POST-ONLY", "Candidates are of low confidence: fat in the muscle can look the same."),),
-        refusals=(Note("POST-ONLY", "There is no pre-contrast series: enhancement is not measured."),),
-    )  # fmt: skip
-    return result(
-        ("post",) + (("mrv",) if near is not None else ()), None, measured, lesions, verdict, tools,
-        regions_on_post(post, box, sides, lesions, vessels.as_acquired),
-    )  # fmt: skip
+    post: Array
+    difference: Subtraction
 
 
-def _measure_venography(mrv: Grid, verdict: Verdict, tools: Tools) -> Measurement:
-    """Return the vessel fraction of the muscles, if they can be segmented on the MRV; no statement on lesions."""
-    everywhere = np.ones(mrv.signal.shape, bool)
-    muscles = find_muscles(mrv.signal, everywhere, mrv.spacing_mm, tools.segmenter, tools.settings)
-    note = Note("MRV-2", "MRV alone: no statement on enhancement or lesions; slow and in-plane flow may be missing.")
-    verdict += muscles.verdict + Verdict(caveats=(note,))
-    if verdict.refused:
-        return refusal(verdict, tools)
-    vessels = vessel_mask(mrv.signal, muscles.sides > 0, mrv.spacing_mm)
-    measured = measure_sides(muscles.sides, voxel_mm3=mrv.geometry.voxel_mm3, vessels=vessels)
-    regions = Regions(mrv.as_acquired(muscles.sides), None, mrv.as_acquired(vessels), "mrv")
-    return result(("mrv",), None, measured, (), verdict, tools, regions)
-
-
-def _look_for_foci(
-    before: Array, after: Array, scene: Scene, residual_mm: float, tools: Tools
-) -> tuple[tuple[Lesion, ...], Verdict]:
-    """Return the lesions among the detector's candidates, and what is to be said of its work."""
-    candidates = tools.detector.detect(
-        before, after, scene.muscles > 0, spacing_mm=scene.geometry.spacing_mm, residual_mm=residual_mm
-    )
-    if any(one.region.shape != after.shape or one.region.dtype != bool or not one.region.any() for one in candidates):
-        return (), Verdict(refusals=(Note("DET-0", "The detector's output does not fit the volume."),))
-    lesions = keep_and_describe(candidates, scene, tools.settings)
-    flat = [one.findings.number for one in lesions if one.region.any(axis=(1, 2)).sum() < 2]
-    if not flat:
-        return lesions, Verdict()
-    numbers = ", ".join(map(str, flat))
-    return lesions, Verdict(caveats=(Note("DET-1", f"Seen in a single slice only: candidate {numbers}."),))
-
-
-def _vessels(mrv: Grid | None, post: Grid, muscle: Mask, settings: AnalysisSettings) -> Vessels:
-    return Vessels(None, None, Verdict()) if mrv is None else find_vessels(mrv, post, muscle, settings)
+def _on_one_scale(
+    before: Array, post: Array, muscles: Muscles, spacing_mm: Spacing, settings: AnalysisSettings
+) -> tuple[_Scaled | None, Verdict]:
+    """Return the pair without the receiver gain between the series; None where that cannot be told."""
+    gain = find_gain(before, post, muscles, spacing_mm, settings)
+    verdict = check_gain(gain, settings)
+    if gain is None or verdict.refused:
+        return None, verdict
+    after: Array = post / np.float32(gain.factor)
+    difference = subtract(before, after, muscles.sides > 0, spacing_mm)
+    return _Scaled(after, difference), verdict + check_contrast(before, after, difference.lean, settings)

@@ -12,12 +12,63 @@ from node.ports import Array, Mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Slip:
+    """How slices lie beside one another, within their planes: of a patient who moved during a 2D series.
+
+    Parameters
+    ----------
+    normal : ndarray, shape (3,)
+        Of the slices, LPS.
+    axes : ndarray, shape (2, 3)
+        Within them.
+    knots_mm : ndarray, shape (n,)
+        Places along the normal, ascending; linear in between.
+    shifts : ndarray, shape (n, 2)
+        Along `axes`, in mm.
+    """
+
+    normal: FloatArray
+    axes: FloatArray
+    knots_mm: FloatArray
+    shifts: FloatArray
+
+    @property
+    def size_mm(self) -> float:
+        """The root mean square of the displacements."""
+        return float(np.sqrt(np.square(self.shifts).sum(axis=1).mean()))
+
+    @classmethod
+    def none(cls, geometry: Geometry, axis: int, apart_mm: float) -> "Slip":
+        """Return none yet, for slices of a grid along one of its axes, with knots about `apart_mm` apart."""
+        normal, step_mm = geometry.directions[:, axis], geometry.spacing_mm[axis]
+        first_mm = float(geometry.affine[:3, 3] @ normal) - step_mm / 2
+        long_mm = geometry.shape[axis] * step_mm
+        knots_mm = first_mm + np.linspace(0.0, long_mm, 1 + max(1, round(long_mm / apart_mm)))
+        return cls(normal, np.delete(geometry.directions, axis, axis=1).T, knots_mm, np.zeros((len(knots_mm), 2)))
+
+    def shares(self, points: FloatArray) -> FloatArray:
+        """Return how much each knot counts at each point, shape (points, knots)."""
+        step = self.knots_mm[1] - self.knots_mm[0]
+        heights = np.clip(points @ self.normal, self.knots_mm[0], self.knots_mm[-1])
+        shares: FloatArray = np.maximum(0.0, 1 - np.abs(heights[:, None] - self.knots_mm) / step)
+        return shares
+
+    def at(self, points: FloatArray) -> FloatArray:
+        """Return the displacement of points, LPS mm, shape (..., 3)."""
+        heights = points @ self.normal
+        first, second = (np.interp(heights, self.knots_mm, column) for column in self.shifts.T)
+        displaced: FloatArray = first[..., None] * self.axes[0] + second[..., None] * self.axes[1]
+        return displaced
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Movement:
-    """A rigid movement of points in LPS, in mm: x -> rotation (x - centre) + centre + shift."""
+    """A movement of points in LPS, in mm: x -> rotation (x + slip - centre) + centre + shift. Rigid without a slip."""
 
     rotation: FloatArray
     shift: FloatArray
     centre: FloatArray
+    slip: Slip | None = None
 
     @classmethod
     def none(cls, centre: FloatArray) -> "Movement":
@@ -25,10 +76,12 @@ class Movement:
 
     def apply(self, points: FloatArray) -> FloatArray:
         """Return the moved points, shape (..., 3)."""
-        moved: FloatArray = (points - self.centre) @ self.rotation.T + self.centre + self.shift
+        slipped = points if self.slip is None else points + self.slip.at(points)
+        moved: FloatArray = (slipped - self.centre) @ self.rotation.T + self.centre + self.shift
         return moved
 
     def inverse(self) -> "Movement":
+        """Return the way back, without the slip."""
         return Movement(self.rotation.T, -self.rotation.T @ self.shift, self.centre)
 
     @property
@@ -53,7 +106,12 @@ def bring(moving: Array, geometry: Geometry, onto: Geometry, movement: Movement)
 
 def bring_mask(mask: Mask, geometry: Geometry, onto: Geometry, movement: Movement) -> Mask:
     """Return `mask`, which lies on `geometry`, on the grid `onto`: the voxels that are at least half inside."""
-    return _resample(mask.astype(np.float32), geometry, onto, movement, sitk.sitkLinear) >= 0.5
+    return bring_share(mask, geometry, onto, movement) >= 0.5
+
+
+def bring_share(mask: Mask, geometry: Geometry, onto: Geometry, movement: Movement) -> Array:
+    """Return how much of each voxel of `onto` lies in `mask`, seen from its middle."""
+    return _resample(mask.astype(np.float32), geometry, onto, movement, sitk.sitkLinear)
 
 
 def to_image(array: npt.NDArray[np.generic], geometry: Geometry) -> Any:
@@ -76,7 +134,26 @@ def _resample(array: Array, geometry: Geometry, onto: Geometry, movement: Moveme
     resampler.SetOutputOrigin(onto.affine[:3, 3].tolist())
     resampler.SetOutputSpacing(onto.spacing_mm[::-1])
     resampler.SetOutputDirection(onto.directions[:, ::-1].ravel().tolist())
-    resampler.SetTransform(transform)
+    resampler.SetTransform(transform if movement.slip is None else _slipped(transform, movement.slip, onto))
     resampler.SetInterpolator(interpolator)
     resampled: Array = sitk.GetArrayFromImage(resampler.Execute(to_image(array, geometry)))
     return resampled
+
+
+def _slipped(transform: Any, slip: Slip, onto: Geometry) -> Any:
+    """Return a transform that moves points by the slip first."""
+    axis = int(np.argmax(np.abs(slip.normal @ onto.directions)))
+    # The slip changes along the normal alone: within the slices two places, just outside the grid, are enough.
+    counts, starts, steps = ([2, 2, 2], [-1.0, -1.0, -1.0], [count + 1 for count in onto.shape])
+    counts[axis], starts[axis], steps[axis] = onto.shape[axis], 0.0, 1
+    affine = onto.affine.copy()
+    affine[:3, 3] = onto.to_lps(starts)
+    affine[:3, :3] *= steps
+    field = Geometry(affine, (counts[0], counts[1], counts[2]), onto.frame_of_reference)
+    places = field.to_lps(np.moveaxis(np.indices(field.shape), 0, -1))
+    displaced = sitk.GetImageFromArray(slip.at(places), isVector=True)
+    displaced.CopyInformation(to_image(np.zeros(field.shape, np.float32), field))
+    both = sitk.CompositeTransform(3)
+    both.AddTransform(transform)
+    both.AddTransform(sitk.DisplacementFieldTransform(displaced))  # the last one is applied first
+    return both

@@ -69,7 +69,7 @@ class CompartmentSegmenter:
         canal = find_canal(back.share, back.body, back.lateral_mm, back.depth_mm, sides > 0, back.spacing_mm)
         sides[canal] = 0
         others = [_compartments(back, back.border + step * (1 - back.border)) for step in (-0.2, 0.2)]
-        accepted, gates = judge(sides, others, lateral_mm=back.lateral_mm, pixel_mm=_PIXEL_MM)
+        accepted, gates = judge(sides, others, lateral_mm=back.lateral_mm, pixel_mm=(_PIXEL_MM, _PIXEL_MM))
         return Segmentation(
             muscles=whole(box, _zoom_back(sides, volume[box].shape), volume.shape),
             body=body,
@@ -109,15 +109,15 @@ def _look(volume: Array, body: Mask, spacing_mm: Spacing) -> _Back:
     inside = ndimage.zoom(body.astype(np.uint8), zoom, order=0) > 0
     spacing = (spacing_mm[0], _PIXEL_MM, _PIXEL_MM)
     depth = depth_mm(inside, spacing)
-    middle = _midline(signal, inside & (depth < 110))
+    middle = midline(signal, inside & (depth < 110))
     lateral = (np.arange(signal.shape[2], dtype=np.float64) - middle) * _PIXEL_MM
     zone = inside & (depth > 4) & (depth < 100) & (np.abs(lateral) < 85)
     share, border = _share_of_fat(signal, zone, spacing)
     return _Back(share, border, inside, lateral, depth, spacing)
 
 
-def _midline(signal: Array, zone: Mask) -> float:
-    """Return the column about which the back is most like its mirror image."""
+def midline(signal: Array, zone: Mask) -> float:
+    """Return the column about which the back is most like its mirror image, on pixels of about 1.5 mm."""
     columns = int(signal.shape[2])
     if not zone.any():
         return columns / 2

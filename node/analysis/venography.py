@@ -1,17 +1,21 @@
-"""The MRV beside the pair: vessels near the muscles, on its own grid and on that of the post-contrast series."""
+"""The MRV beside the pair: vessels near the muscles and the spine, on its own grid and on that of the other series."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from node.analysis.flow import moving_vessels, share_of_venc
 from node.analysis.grid import Grid, grown
 from node.analysis.pairing import check_movement
 from node.analysis.registration import align
-from node.analysis.resampling import Movement, bring_mask
+from node.analysis.resampling import Movement, bring_mask, bring_share
 from node.analysis.verdict import Verdict
-from node.analysis.vessels import vessel_mask
+from node.analysis.vessels import noise_of, vessel_mask
+from node.dicom.geometry import Geometry
+from node.dicom.headers import Acquisition
+from node.dicom.volumes import Volume
 from node.findings import Note
-from node.ports import Mask
+from node.ports import Array, Mask
 from node.settings import AnalysisSettings
 
 _NEAR_MM = 15.0  # around the muscles; beyond it vessels are not looked for
@@ -19,38 +23,107 @@ _LARGEST_INCONSISTENCY = 0.5  # of the thickest slice: mutual information alone 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Vessels:
-    """Vessels near the muscles; None where the MRV cannot be used, and `verdict` says why.
+class Venography:
+    """An MRV: its magnitude, and of a phase contrast its velocities on the same grid as shares of VENC."""
 
-    `as_acquired` lies on the grid of the MRV in the order of its acquisition, `on_post` on that of the other series.
-    """
-
-    as_acquired: Mask | None
-    on_post: Mask | None
+    magnitude: Grid
+    velocity: Grid | None
     verdict: Verdict
 
+    @classmethod
+    def of(cls, mrv: Volume, velocity: Volume | None = None) -> "Venography":
+        """Return the MRV, with what its kind cannot show (MRV-2)."""
+        magnitude = Grid.of(mrv)
+        if velocity is None:
+            return cls(magnitude, None, _limits(mrv.acquisition))
+        same = velocity.geometry.shape == mrv.geometry.shape and np.allclose(
+            velocity.geometry.affine, mrv.geometry.affine, atol=0.01
+        )
+        share = share_of_venc(velocity.array, mrv.array) if same else None
+        if share is None:
+            text = "The velocities of the MRV could not be read: vessels are taken from its magnitude alone."
+            return cls(magnitude, None, Verdict(caveats=(Note("MRV-2", text),)))
+        turned = np.ascontiguousarray(magnitude.axes.apply(share), np.float32)
+        grid = Grid(turned, magnitude.geometry, magnitude.axes, magnitude.box, magnitude.whole_shape)
+        note = Note("MRV-2", "Phase contrast: flow across the encoded direction, and slow flow, may be missing.")
+        return cls(magnitude, grid, Verdict(caveats=(note,)))
 
-def find_vessels(mrv: Grid, post: Grid, muscle: Mask, settings: AnalysisSettings) -> Vessels:
-    """Return the vessels within 15 mm of `muscle`, which lies on the grid of `post`."""
-    if mrv.geometry.frame_of_reference != post.geometry.frame_of_reference:
-        return Vessels(None, None, _unused("The MRV has another frame of reference."))
+    def around(self, mask: Mask, margin_mm: float) -> "Venography":
+        """Return the part that holds `mask`, with a margin."""
+        velocity = None if self.velocity is None else self.velocity.around(mask, margin_mm)
+        return Venography(self.magnitude.around(mask, margin_mm), velocity, self.verdict)
+
+    def vessels(self, region: Mask) -> Mask:
+        """Return the vessels in `region`, which lies on the grid of the magnitude."""
+        magnitude, spacing_mm = self.magnitude.signal, self.magnitude.spacing_mm
+        if self.velocity is None or not region.any():
+            return vessel_mask(magnitude, region, spacing_mm)
+        noise = noise_of(magnitude, region, spacing_mm)
+        return moving_vessels(magnitude, self.velocity.signal, region, noise, spacing_mm)
+
+
+def _limits(acquired: Acquisition) -> Verdict:
+    if acquired.contrast_agent:
+        return Verdict()
+    text = "MRV without contrast agent: slow and in-plane flow may be missing; fat and old blood may look like vessels."
+    return Verdict(caveats=(Note("MRV-2", text),))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vessels:
+    """Vessels near the muscles.
+
+    Parameters
+    ----------
+    mask : ndarray of bool
+        On `grid`, the part of the MRV around the muscles.
+    grid : Grid
+        That part.
+    share : ndarray of float32
+        How much of each voxel of the other series is vessel: as a mask, thin veins would be lost or doubled.
+    movement : Movement
+        From points of the other series to those of the MRV.
+    """
+
+    mask: Mask
+    grid: Grid
+    share: Array
+    movement: Movement
+
+    def as_acquired(self) -> Mask:
+        """Return the vessels on the grid of the whole MRV in the order of its acquisition."""
+        return self.grid.as_acquired(self.mask)
+
+    def bring(self, region: Mask, on: Geometry) -> Mask:
+        """Return a region of the other series, which lies on the grid `on`, on that of `mask`."""
+        return bring_mask(region, on, self.grid.geometry, self.movement.inverse())
+
+
+def find_vessels(
+    mrv: Venography, post: Grid, muscle: Mask, plexus: Mask, settings: AnalysisSettings
+) -> tuple[Vessels | None, Verdict]:
+    """Return the vessels within 15 mm of `muscle` and in `plexus`, which lie on the grid of `post`.
+
+    None if the MRV cannot be used; the verdict says why.
+    """
+    if mrv.magnitude.geometry.frame_of_reference != post.geometry.frame_of_reference:
+        return None, _unused("The MRV has another frame of reference.")
     near = grown(muscle, _NEAR_MM, post.spacing_mm)
-    here = bring_mask(near, post.geometry, mrv.geometry, Movement.none(np.zeros(3)))
+    wanted = near | plexus
+    here = bring_mask(wanted, post.geometry, mrv.magnitude.geometry, Movement.none(np.zeros(3)))
     mrv = mrv.around(here, settings.longest_translation_mm)
-    alignment = align(post, mrv, near, same_contrast=False) if here.any() else None
+    grid = mrv.magnitude
+    alignment = align(post, grid, near, same_contrast=False) if here.any() else None
     if alignment is None:
-        return Vessels(None, None, _unused("The MRV does not show the muscles."))
-    limit_mm = _LARGEST_INCONSISTENCY * max(mrv.spacing_mm + post.spacing_mm)
+        return None, _unused("The MRV does not show the muscles.")
+    limit_mm = _LARGEST_INCONSISTENCY * max(grid.spacing_mm + post.spacing_mm)
     movement = check_movement(alignment, settings)
     if movement.refused or alignment.inconsistency_mm > limit_mm:
-        return Vessels(None, None, Verdict(gates=movement.gates) + _unused("The MRV does not fit the other series."))
-    there = bring_mask(near, post.geometry, mrv.geometry, alignment.movement.inverse())
-    vessels = vessel_mask(mrv.signal, there, mrv.spacing_mm)
-    return Vessels(
-        mrv.as_acquired(vessels),
-        bring_mask(vessels, mrv.geometry, post.geometry, alignment.movement),
-        Verdict(gates=movement.gates),
-    )
+        return None, Verdict(gates=movement.gates) + _unused("The MRV does not fit the other series.")
+    there = bring_mask(wanted, post.geometry, grid.geometry, alignment.movement.inverse())
+    vessels = mrv.vessels(there)
+    share = bring_share(vessels, grid.geometry, post.geometry, alignment.movement)
+    return Vessels(vessels, grid, share, alignment.movement), Verdict(gates=movement.gates) + mrv.verdict
 
 
 def _unused(reason: str) -> Verdict:

@@ -27,6 +27,7 @@ from node.association.guard import Guard
 from node.association.intake import Answer, Intake, Status, StoreRequest
 from node.association.mpps import ProcedureSteps, StepRequest
 from node.association.negotiation import identity_accepted, one_at_a_time
+from node.association.reports import CommitmentReports
 from node.dicom.identifiers import shown_title
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.eventlog import Event
@@ -53,10 +54,11 @@ class CarefulLane:
         intake: Intake,
         commitment: StorageCommitment,
         steps: ProcedureSteps,
+        reports: CommitmentReports,
         folder: Path,
     ) -> None:
         self._settings, self._intake, self._commitment, self._folder = settings, intake, commitment, folder
-        self._steps = steps
+        self._steps, self._reports = steps, reports
         self._lock, self._serving = threading.Lock(), 0
         self._guards: dict[Association, Guard] = {}
         folder.mkdir(exist_ok=True, mode=0o700)
@@ -67,7 +69,10 @@ class CarefulLane:
         for number, sop_class in enumerate(conformance.PRIVATE_STORAGE_CLASSES):  # unknown ones it would abort
             register_uid(sop_class, f"PrivateStorage{number}", StorageServiceClass)
         ae = AE(settings.ae_title)
-        ae.supported_contexts = conformance.careful_contexts()
+        for one in conformance.careful_contexts():  # not by `supported_contexts`, which forgets the roles
+            ae.add_supported_context(
+                str(one.abstract_syntax), one.transfer_syntax, scu_role=one.scu_role, scp_role=one.scp_role
+            )
         ae.maximum_associations = _PLENTY
         ae.maximum_pdu_size = settings.max_pdu_bytes
         ae.network_timeout = None  # the guard's affair: pynetdicom's begins anew with a PDU only when that is whole
@@ -81,6 +86,7 @@ class CarefulLane:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, lambda _event: int(Status.SUCCESS)),
             (evt.EVT_N_ACTION, self._act),
+            (evt.EVT_N_EVENT_REPORT, self._hear),
             (evt.EVT_N_CREATE, self._create),
             (evt.EVT_N_SET, self._set),
             (evt.EVT_DIMSE_SENT, self._sent),
@@ -202,6 +208,14 @@ class CarefulLane:
             )  # fmt: skip
             with self._guards[event.assoc].answering():
                 reply = self._commitment.take(action, now=time.time())
+        return _response(reply.status, reply.comment), None
+
+    def _hear(self, event: evt.Event) -> tuple[Dataset, None]:
+        """Answer an N-EVENT-REPORT: what became of a request of ours for storage commitment."""
+        if event.context.abstract_syntax != conformance.STORAGE_COMMITMENT:
+            return _response(commitment.Status.NO_SUCH_SOP_CLASS, "Not negotiated for this context"), None
+        with self._guards[event.assoc].answering():
+            reply = self._reports.take(event)
         return _response(reply.status, reply.comment), None
 
     def _create(self, event: evt.Event) -> tuple[Dataset, Dataset | None]:

@@ -64,11 +64,12 @@ _POLL_S = 0.05  # how soon the end of an association is noticed
 
 
 class Status(IntEnum):
-    """What an N-ACTION is answered with (PS3.7 section 10.1.4.1.10 and annex C)."""
+    """What an N-ACTION or N-EVENT-REPORT is answered with (PS3.7 sections 10.1.4.1.10, 10.1.1.1.8 and annex C)."""
 
     SUCCESS = 0x0000
     PROCESSING_FAILURE = 0x0110
     NO_SUCH_SOP_INSTANCE = 0x0112
+    NO_SUCH_EVENT_TYPE = 0x0113
     INVALID_ARGUMENT_VALUE = 0x0115
     NO_SUCH_SOP_CLASS = 0x0118
     MISSING_ATTRIBUTE = 0x0120

@@ -54,7 +54,10 @@ def bulk_contexts() -> tuple[PresentationContext, ...]:
 
 def careful_contexts() -> list[PresentationContext]:
     """Return what the careful lane accepts: the same, and what only it can do."""
-    return [*bulk_contexts(), *map(_uncompressed, CAREFUL_CLASSES)]
+    commitment = _uncompressed(STORAGE_COMMITMENT)
+    # Who asks is SCU; who reports on what we asked is SCP, and says so (PS3.4 section J.3.3, PS3.7 section D.3.3.4).
+    commitment.scu_role = commitment.scp_role = True
+    return [*bulk_contexts(), commitment, _uncompressed(PROCEDURE_STEP)]
 
 
 def _uncompressed(sop_class: str) -> PresentationContext:

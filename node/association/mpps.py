@@ -141,5 +141,5 @@ class ProcedureSteps:
         made = step.made or {}
         eventlog.record(
             Event.STEP_NOTED, peer=shown_title(request.peer), step=alias(sop_instance),
-            state=f"'{step.state or 'unchanged'}'", series=len(made), instances=sum(made.values()),
+            state=f"'{step.state or 'unchanged'}'", series=len(made), instances=sum(map(len, made.values())),
         )  # fmt: skip

@@ -19,12 +19,13 @@ from node.association.lane import Lane, Tally
 from node.association.mpps import ProcedureSteps
 from node.association.negotiation import AssociateRequest, rejected
 from node.association.register import Register
+from node.association.reports import CommitmentReports
 from node.association.tls import ServerTls
 from node.association.wire import AbortReason, ConnectionEndedError, Wire, a_abort
 from node.dicom.identifiers import shown_title
 from node.errors import HeaderError
 from node.eventlog import Event
-from node.ledger import Arrivals, Commitments, Database, Expectations
+from node.ledger import Arrivals, Commitments, Database, Deliveries, Expectations
 from node.settings import Settings
 from node.spool import Spool, SpoolReader
 
@@ -57,7 +58,7 @@ class Receiver:
         )
         self._careful = CarefulLane(
             settings.association, self._intake, self.commitment, ProcedureSteps(Expectations(database)),
-            spool.root / _CAREFUL,
+            CommitmentReports(Deliveries(database), settings.delivery), spool.root / _CAREFUL,
         )  # fmt: skip
         self._serving: dict[int, Callable[[], None]] = {}  # by thread: what ends it
         self._lock = threading.Lock()

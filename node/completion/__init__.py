@@ -10,7 +10,7 @@ from node.completion.facts import StackFacts, read_facts
 from node.completion.roles import decide_roles
 from node.completion.rules import Selection, select
 from node.completion.table import RoleTable, read_table
-from node.completion.triggers import QuietPeriod
+from node.completion.triggers import QuietPeriod, waiting_of
 from node.completion.watcher import Watcher
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "read_facts",
     "read_table",
     "select",
+    "waiting_of",
 ]

@@ -4,6 +4,7 @@
 shown: numbers and our own words may, text of a header may not.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from node.dicom.geometry import nearest_plane
 from node.dicom.headers import COMPONENTS, Acquisition
 from node.dicom.identifiers import SeriesUID
 from node.dicom.stacks import Fault, Stack, split
@@ -52,13 +54,15 @@ class StackFacts:
     faults : tuple of Fault
         What keeps it from being one regular volume.
     scale : str
-        How stored values become signal: `dicom.frames.Scale.source`.
+        How stored values become signal: `dicom.stacks.Stack.scale`.
     sender : str
         AE title that sent it; "" where it comes from a folder.
     patient, day : str
         Patient ID and Study Date, which must be one and the same in a pair; never shown.
     view : FrameView
         All that the header of its first frame says.
+    left_out : int
+        Instances of the series whose frames have no place: `dicom.stacks.Stack.left_out`.
     """
 
     key: StackKey
@@ -77,6 +81,7 @@ class StackFacts:
     patient: str = field(repr=False)
     day: str = field(repr=False)
     view: FrameView = field(repr=False)
+    left_out: int = 0
 
     @property
     def series(self) -> SeriesUID:
@@ -94,8 +99,7 @@ class StackFacts:
         normal = self._normal
         if normal is None:
             return ""
-        axis = int(np.argmax(np.abs(normal)))
-        return ("sagittal", "coronal", "axial")[axis] if abs(normal[axis]) > _AXIS_COSINE else "oblique"
+        return nearest_plane(normal) if np.abs(normal).max() > _AXIS_COSINE else "oblique"
 
     @property
     def extent_mm(self) -> float | None:
@@ -124,15 +128,21 @@ def read_facts(headers: Sequence[Dataset], *, sender: str = "") -> tuple[StackFa
     """
     by_instance = {str(header.SOPInstanceUID): header for header in headers}
     stacks = split(headers)
-    planes = {_nearest_axis(stack.frames[0].orientation) for stack in stacks}
+    planes = {nearest_plane(stack.frames[0].normal) for stack in stacks}
     return tuple(
-        _facts(stack, stacks, by_instance[str(stack.frames[0].instance)], planes=len(planes), sender=sender)
-        for stack in stacks
+        _facts(
+            stack,
+            by_instance[str(stack.frames[0].instance)],
+            planes=len(planes),
+            stacks=len(stacks),
+            time_points=time_points,
+            sender=sender,
+        )
+        for stack, time_points in zip(stacks, _time_points(stacks), strict=True)
     )
 
 
-def _facts(stack: Stack, stacks: Sequence[Stack], header: Dataset, *, planes: int, sender: str) -> StackFacts:
-    timeless = _but_time(stack.splits)
+def _facts(stack: Stack, header: Dataset, *, planes: int, stacks: int, time_points: int, sender: str) -> StackFacts:
     centre_mm, size_mm = _box_mm(stack)
     return StackFacts(
         key=StackKey(SeriesUID(str(stack.series)), stack.number),
@@ -142,30 +152,31 @@ def _facts(stack: Stack, stacks: Sequence[Stack], header: Dataset, *, planes: in
         centre_mm=centre_mm,
         size_mm=size_mm,
         planes=planes,
-        stacks=len(stacks),
-        time_points=sum(_but_time(one.splits) == timeless and _same_place(one, stack) for one in stacks),
+        stacks=stacks,
+        time_points=time_points,
         splits=stack.splits,
         faults=tuple(stack.faults),
-        scale=stack.frames[0].scale.source,
+        scale=stack.scale,
         sender=sender,
         patient=f"{header.get('PatientID', '')}\x1f{header.get('IssuerOfPatientID', '')}",
         day=str(header.get("StudyDate", "")),
         view=view_of(header, stack.frames[0].number),
+        left_out=stack.left_out,
     )
 
 
-def _nearest_axis(orientation: Sequence[float]) -> int:
-    return int(np.argmax(np.abs(np.cross(orientation[:3], orientation[3:]))))
-
-
-def _but_time(splits: Mapping[str, str]) -> dict[str, str]:
-    return {by: which for by, which in splits.items() if by != "time point"}
-
-
-def _same_place(one: Stack, other: Stack) -> bool:
-    return len(one.frames) == len(other.frames) and bool(
-        np.allclose(one.frames[0].position, other.frames[0].position, atol=_SAME_PLACE_MM)
-    )
+def _time_points(stacks: Sequence[Stack]) -> list[int]:
+    """Return of each stack how many of its series, itself included, differ from it in time only."""
+    alike = defaultdict[tuple[object, ...], list[int]](list)
+    for number, stack in enumerate(stacks):
+        but_time = sorted((by, which) for by, which in stack.splits.items() if by != "time point")
+        alike[(len(stack.frames), *but_time)].append(number)
+    found = [0] * len(stacks)
+    for numbers in alike.values():
+        corners = np.array([stacks[number].frames[0].position for number in numbers])
+        for number, corner in zip(numbers, corners, strict=True):
+            found[number] = int((np.abs(corners - corner) <= _SAME_PLACE_MM).all(axis=1).sum())
+    return found
 
 
 def _box_mm(stack: Stack) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

@@ -248,17 +248,17 @@ def read_table(site: Path | None = None) -> RoleTable:
         With every fault of the site's file at once: where, what was found, what is wanted.
     """
     ours = _shipped()
-    shipped = _checked(ours, "roles.toml")
+    shipped = _checked(ours, "roles.toml", known=())
     own, content = _File(version="none"), b""
     if site is not None:
         try:
             content = site.read_bytes()
         except OSError as error:
             raise SettingsError(f"{site}: cannot be read ({error.strerror})") from error
-        own = _checked(content, str(site))
+        own = _checked(content, str(site), known=shipped.conditions)
     conditions = shipped.conditions | own.conditions
     rules = (*own.rule, *shipped.rule)
-    faults = [*_unknown_names(rules, conditions), *_circles(conditions), *_repeated(rules)]
+    faults = [*_circles(conditions), *_repeated(rules)]
     faults += [f"conditions: there is no {name!r}" for name in NEEDED_CONDITIONS if name not in conditions]
     if faults:
         raise SettingsError("\n".join(f"{site or 'roles.toml'}: {fault}" for fault in faults))
@@ -274,13 +274,21 @@ def _shipped() -> bytes:
     return (Path(__file__).parents[2] / "config" / "roles.toml").read_bytes()
 
 
-def _checked(content: bytes, where: str) -> _File:
+def _checked(content: bytes, where: str, *, known: Iterable[str]) -> _File:
+    """Return the rules of a file, checked; beside its own conditions it may use those that are `known`."""
     try:
-        return _File.model_validate(tomllib.loads(content.decode()))
+        values = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{where}: not valid TOML: {error}") from error
+    faults = []
+    try:
+        file = _File.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("\n".join(f"{where}: {_line(fault)}" for fault in error.errors())) from error
+        faults += [_line(fault) for fault in error.errors()]
+    faults += _unknown_names(values, known)
+    if faults:
+        raise SettingsError("\n".join(f"{where}: {fault}" for fault in faults))
+    return file
 
 
 def _line(fault: Any) -> str:
@@ -290,12 +298,26 @@ def _line(fault: Any) -> str:
     return f"{place}: {fault['msg'].removeprefix('Value error, ')}{shown}"
 
 
-def _unknown_names(rules: Sequence[Rule], conditions: Mapping[str, Condition]) -> Iterator[str]:
-    wanted = [(f"rule {rule.name}", name) for rule in rules for name in _used(rule.when)]
-    wanted += [(f"conditions.{where}", name) for where, condition in conditions.items() for name in _used(condition)]
-    for where, name in wanted:
-        if name not in conditions:
-            yield f"{where}: uses {name!r}, which no [conditions.{name}] defines"
+def _unknown_names(values: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
+    """Yield the conditions that a file uses and nobody defines; of raw values, so that no other fault hides them."""
+    own = values.get("conditions")
+    defined = {*known, *(own if isinstance(own, dict) else ())}
+    for place, name in _names_used(values, ()):
+        if name not in defined:
+            yield f"{'.'.join(place)}: uses {name!r}, which no [conditions.{name}] defines"
+
+
+def _names_used(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield each name that a condition uses, and where."""
+    parts: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, dict):
+        parts = value.items()
+        if isinstance(value.get("use"), str):
+            yield place, value["use"]
+    elif isinstance(value, list):
+        parts = ((str(number), one) for number, one in enumerate(value, start=1))
+    for name, part in parts:
+        yield from _names_used(part, (*place, name))
 
 
 def _circles(conditions: Mapping[str, Condition]) -> Iterator[str]:

@@ -33,14 +33,10 @@ class QuietPeriod:
     def evidence(self, series: SeriesProgress, *, now: float) -> str | None:
         """Return how long the series has been quiet and what else is known, or None while that is not enough."""
         missing = missing_of(series)
-        quiet_s = quiet_period_of(series, self.settings)
-        if missing:
-            quiet_s = max(quiet_s, self.settings.incomplete_after_s)
-        elif any(one.source == MPPS for one in series.expected):
-            quiet_s = min(quiet_s, self.settings.ended_quiet_period_s)
+        quiet_s = needed_quiet_s(series, self.settings)
         if now - series.last_seen_s < quiet_s:
             return None
-        counted = sorted(one.source for one in series.expected if one.instances == series.instances)
+        counted = sorted(one.source for one in series.expected if _agrees(one, series.instances))
         said = f", as many as {' and '.join(counted)} counts" if counted else ""
         fault = f"; incomplete: {missing}" if missing else ""
         return f"{series.instances} instances{said}, then quiet for {quiet_s:g} s{fault}"
@@ -52,9 +48,19 @@ def quiet_period_of(series: SeriesProgress, settings: CompletionSettings) -> flo
     return max((own.get(sender, settings.quiet_period_s) for sender in series.senders), default=settings.quiet_period_s)
 
 
+def needed_quiet_s(series: SeriesProgress, settings: CompletionSettings) -> float:
+    """Return for how long, in seconds, nothing of a series must come until it counts as whole."""
+    quiet_s = quiet_period_of(series, settings)
+    if missing_of(series):
+        return max(quiet_s, settings.incomplete_after_s)
+    if any(one.source == MPPS for one in series.expected):
+        return min(quiet_s, settings.ended_quiet_period_s)
+    return quiet_s
+
+
 def missing_of(series: SeriesProgress) -> str:
     """Return what is known to be missing of a series; "" if nothing is."""
-    said = [_short(one, series.instances) for one in series.expected if one.instances > series.instances]
+    said = [_short(one, series.instances) for one in series.expected if one.lacks(series.instances)]
     return "; ".join([*said, *filter(None, [series.lacking])])
 
 
@@ -72,17 +78,43 @@ def missing_of_study(study: GatheringStudy) -> str:
 
 def study_evidence(study: GatheringStudy, settings: CompletionSettings, *, now: float) -> str:
     """Return what says that no further series of a study comes; "" while there may be one. `now` since 1970."""
+    said, quiet_s = _of_study(study, settings)
+    return f"{said}; quiet for {quiet_s:g} s" if now - _last_seen_s(study) >= quiet_s else ""
+
+
+def waiting_of(study: GatheringStudy, settings: CompletionSettings, *, now: float) -> str:
+    """Return how long a study and all its series have been quiet, and must be: what it waits for longest.
+
+    `now` is in seconds since 1970. A study that has been quiet long enough may wait for other things, such as roles.
+    """
+    waits = [(_last_seen_s(study), _of_study(study, settings)[1])]
+    waits += [(one.last_seen_s, needed_quiet_s(one, settings)) for one in study.series]
+    last_seen_s, needed_s = max(waits, key=lambda one: one[0] + one[1])
+    return f"quiet for {max(0.0, min(now - last_seen_s, needed_s)):.0f} of {needed_s:g} s"
+
+
+def _last_seen_s(study: GatheringStudy) -> float:
+    return max(one.last_seen_s for one in study.series)
+
+
+def _of_study(study: GatheringStudy, settings: CompletionSettings) -> tuple[str, float]:
+    """Return what is known of whether further series of a study come, and how long it must be quiet for that."""
     missing = missing_of_study(study)
     ended = study.steps and any(one.source == MPPS for series in study.series for one in series.expected)
-    said = "nothing new"
-    quiet_s = max(quiet_period_of(one, settings) for one in study.series)
+    said, quiet_s = "nothing new", max(quiet_period_of(one, settings) for one in study.series)
     if missing:
         quiet_s, said = max(quiet_s, settings.incomplete_after_s), f"incomplete: {missing}"
     elif ended:
         quiet_s, said = min(quiet_s, settings.ended_quiet_period_s), "MPPS ended, and all it lists is here"
-    last_seen_s = max(one.last_seen_s for one in study.series)
-    return f"{said}; quiet for {quiet_s:g} s" if now - last_seen_s >= quiet_s else ""
+    return said, quiet_s
+
+
+def _agrees(expectation: Expectation, here: int) -> bool:
+    return not expectation.missing if expectation.missing is not None else expectation.instances == here
 
 
 def _short(expectation: Expectation, here: int) -> str:
-    return f"{here} of {expectation.instances} by {expectation.source}"
+    if expectation.missing is None:
+        return f"{here} of {expectation.instances} by {expectation.source}"
+    arrived = expectation.instances - expectation.missing
+    return f"{arrived} of the {expectation.instances} that {expectation.source} names"

@@ -1,12 +1,15 @@
-"""Room 7: hands finished objects over, and does not rest until they are taken.
+"""Room 7: hands finished objects over, and does not rest until they are taken, and proven to be there.
 
 In:   results that the ledger says are owed; their bytes, from the spool.
-Out:  the objects at their destinations, and each destination's answer in the ledger.
-Holds to: an object counts as delivered when its destination has said so; one association an attempt.
-Knows nothing of: how results were made, and when the next attempt is (the queue does).
+Out:  the objects at their destinations, and each destination's answers in the ledger.
+Holds to: an object counts as delivered when its destination has said so; a study's revisions arrive in their order;
+    nothing is sent to whoever knows the study as another patient's, where that is asked.
+Knows nothing of: how results were made.
 """
 
-from node.delivery.destinations import DicomStorage, Folder, echo
-from node.delivery.sender import Sender
+from node.delivery.commitment import CommitmentRequester
+from node.delivery.dicom import DicomStorage, echo, probe, takes
+from node.delivery.folder import Folder
+from node.delivery.outbox import Inquiry, Outbox
 
-__all__ = ["DicomStorage", "Folder", "Sender", "echo"]
+__all__ = ["CommitmentRequester", "DicomStorage", "Folder", "Inquiry", "Outbox", "echo", "probe", "takes"]

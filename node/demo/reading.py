@@ -47,7 +47,11 @@ def _measured(group: Dataset) -> Iterator[Measured]:
         if item.ValueType == "NUM":
             value = item.MeasuredValueSequence[0]
             unit = str(value.MeasurementUnitsCodeSequence[0].CodeValue)
-            how = [_code(child) for child in item.get("ContentSequence", []) if _name(child) == "Derivation"]
+            how = [
+                _code(child)
+                for child in _walk(item.get("ContentSequence", []))
+                if _name(child) in ("Derivation", "Topographical modifier")  # a vertebra, where it is of one level
+            ]
             yield Measured(tracking, site, ", ".join([_name(item), *how]), float(value.NumericValue), unit)
 
 

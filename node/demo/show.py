@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 
+from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from pydicom.uid import Comprehensive3DSRStorage, EncapsulatedPDFStorage, SecondaryCaptureImageStorage
 from rich.console import Console as Screen
 from rich.live import Live
 from rich.markup import escape
@@ -21,7 +22,6 @@ from rich.table import Table
 
 from node import eventlog
 from node.console import Console
-from node.demo.picture import draw_key_finding
 from node.demo.reading import ReadReport, read_report
 from node.errors import NodeError
 from node.settings import Settings, read_settings
@@ -50,6 +50,8 @@ quiet_period_s = 3.0  # a hospital takes 60
 sweep_every_s = 0.5
 [jobs]
 poll_every_s = 0.2
+[report]
+objects = ["seg", "map", "key-images", "sr", "ko", "pdf"]
 [[destination]]
 name = "archive"
 ae_title = "ARCHIVE"
@@ -102,7 +104,9 @@ def run_demo(out: Path, screen: Screen, *, keep: bool) -> None:
             _follow(progress, scanner, archive, read_settings(config), screen, began)
             for one in progress:
                 _show(one, out / "results" / one.folder, screen)
-            screen.print(f"{time.monotonic() - began:.0f} s; reports, segmentations, pictures: {out / 'results'}")
+            screen.print(
+                f"{time.monotonic() - began:.0f} s; reports, segmentations, maps, pictures, PDF: {out / 'results'}"
+            )
             if keep:
                 screen.print(f"the node goes on; look: paraspinal-node --config {config} status; stop: Ctrl-C")
                 with suppress(KeyboardInterrupt):
@@ -203,26 +207,36 @@ def _table(progress: Sequence[_Progress], began: float) -> Table:
 
 
 def _show(one: _Progress, folder: Path, screen: Screen) -> None:
-    """Print what the received report says, and write the objects and the picture into `folder`."""
+    """Print what the received report says, and write the objects into `folder`, pictures and PDF also as such."""
     assert one.report is not None, "followed until it was there"
     folder.mkdir(parents=True)
     for dataset in one.arrived:
-        layer = str(dataset.get("ContentLabel", "")).lower()
-        name = "report.dcm" if dataset is one.report else f"{layer}.dcm"
-        dataset.save_as(folder / name, enforce_file_format=True)
+        name = _file_name(dataset)
+        dataset.save_as(folder / f"{name}.dcm", enforce_file_format=True)
+        if dataset.SOPClassUID == SecondaryCaptureImageStorage:
+            Image.fromarray(dataset.pixel_array).save(folder / f"{name}.png")
+        if dataset.SOPClassUID == EncapsulatedPDFStorage:
+            document = dataset.EncapsulatedDocument[: dataset.EncapsulatedDocumentLength]
+            (folder / f"{name}.pdf").write_bytes(document)
     report = read_report(one.report)
     screen.print(_measurements(one.name, report))
     for concept, text in report.texts:
         if concept == "Summary":
             screen.print(text, highlight=False)
-    segmentations = {
-        str(dataset.ContentLabel).lower().removeprefix("pvm_"): dataset
-        for dataset in one.arrived
-        if dataset.SOPClassUID == SegmentationStorage
-    }
-    if one.study is not None and segmentations:
-        captions = ["INVESTIGATIONAL - NOT FOR DIAGNOSTIC USE", f"simulated study: {one.name}", report.answer]
-        draw_key_finding(one.study.of("post"), segmentations, folder / "key-finding.png", captions=captions)
+
+
+def _file_name(dataset: Dataset) -> str:
+    match dataset.Modality:
+        case "SR":
+            return "report"
+        case "DOC":
+            return "report-as-pdf"
+        case "KO":
+            return "key-objects"
+        case "OT" if dataset.SOPClassUID == SecondaryCaptureImageStorage:
+            return f"key-image-{dataset.InstanceNumber}"
+        case _:
+            return str(dataset.ContentLabel).lower()
 
 
 def _measurements(name: str, report: ReadReport) -> Table:

@@ -2,7 +2,8 @@
 
 Completion asks before a job is made, the analysis again before a voxel is looked at: the codes and limits stand here
 once. Image type, TR, TE and the flip angle of a gradient echo must be stated, for without them phase, Dixon parts,
-echoes and weighting go unseen; what else neither or only one header states is let pass. All limits: docs/analysis.md,
+echoes and weighting go unseen; what else neither or only one header states is let pass. Two differences *weaken* a
+comparison, and do not forbid it: where headers leave open what the pixels can tell. All limits: docs/analysis.md,
 section 6; chosen.
 """
 
@@ -23,7 +24,12 @@ _WIDEST_PIXEL_RATIO = 1.25
 _LARGEST_TILT_DEG = 5.0
 _LONGEST_APART_MIN = 120.0  # between pre and post: what is longer was not one examination
 _TRANSFER = re.compile(r"(?<![a-z])mtc?(?![a-z])", re.IGNORECASE)
-_FILTERS = frozenset({"NORM", "DIS2D", "DIS3D", "FILTERED_GEMS"})  # Siemens: intensity, distortion; GE: any
+# What Image Type and Scan Options say of filters. Siemens: intensity, distortion; GE: any; Canon: distortion (seen in
+# V6.1); UIH: intensity, any (seen in R002).
+_FILTERS = frozenset({"NORM", "DIS2D", "DIS3D", "FILTERED_GEMS", "GDC", "UCA", "IF"})
+# Values of GE's Filter Mode as a hospital's quality assurance reads them, in public code; no statement of the maker was
+# found. There are others ("06", "W"): so any difference counts, and these two are named.
+_GE_FILTERS = {"P+": "PURE", "S": "SCIC"}
 
 CODES = {
     "CMP-FOR": "The series are not of one study and one frame of reference: their positions cannot be compared.",
@@ -36,12 +42,23 @@ CODES = {
 }
 
 
+# What the reader is told of a difference that weakens only.
+CAVEATS = {
+    "CMP-FOR": "The series have no common frame of reference: registration alone says how they lie to each other.",
+    "CMP-SCALE": "The private scale of the maker is missing in both series: only fat tells their gain.",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One reason not to compare: its code, and what was found, in our own words and numbers."""
+    """One reason not to compare, or with `weakens` to compare with caution: its code, and what was found.
+
+    The text is in our own words and numbers.
+    """
 
     code: str
     text: str
+    weakens: bool = False
 
     def __str__(self) -> str:
         return f"{self.code}: {self.text}"
@@ -61,12 +78,11 @@ def differences(
     slice_spacing_mm : tuple
         Of pre and post, by the positions of their slices; None where there is a single one.
     scales : tuple of str or None
-        `dicom.frames.Scale.source` of pre and post.
+        `dicom.stacks.Stack.scale` of pre and post.
     """
-    if not pre.frame_of_reference or pre.frame_of_reference != post.frame_of_reference:
-        found = [Difference("CMP-FOR", "not one frame of reference")]
-    else:
-        found = []
+    found = []
+    if not share_frame_of_reference(pre, post):
+        found.append(Difference("CMP-FOR", "not one frame of reference; only registration can join them", weakens=True))
     for code, texts in (
         ("CMP-SEQ", _sequence(pre, post)),
         ("CMP-FS", _fat(pre, post)),
@@ -76,7 +92,15 @@ def differences(
         ("CMP-TIME", _time(pre, post)),
     ):
         found += [Difference(code, text) for text in texts]
+    makers = {one.manufacturer.upper().split(" ")[0] for one in (pre, post)}
+    if makers == {"PHILIPS"} and scales is not None and not {"philips", "mixed"} & set(scales):
+        found.append(Difference("CMP-SCALE", "the private scale of the maker in none of them", weakens=True))
     return tuple(found)
+
+
+def share_frame_of_reference(one: Acquisition, other: Acquisition) -> bool:
+    """Return whether positions of the two can be compared (PS3.3 C.7.4.1); what is not stated is none."""
+    return bool(one.frame_of_reference) and one.frame_of_reference == other.frame_of_reference
 
 
 def _sequence(pre: Acquisition, post: Acquisition) -> Iterator[str]:
@@ -130,12 +154,27 @@ def _coil(pre: Acquisition, post: Acquisition) -> Iterator[str]:
     used = [(set(one.image_type) | one.scan_options) & _FILTERS for one in (pre, post)]
     if odd := used[0] ^ used[1]:
         yield f"filter {'/'.join(sorted(odd))} in one of them"
+    if pre.intensity_filter != post.intensity_filter:
+        yield f"intensity filter {_named(pre.intensity_filter)} and {_named(post.intensity_filter)}"
+    if pre.coil_combination and post.coil_combination and pre.coil_combination != post.coil_combination:
+        yield "coil elements combined in another way"
+
+
+def _named(intensity_filter: str) -> str:
+    """Return how a filter mode is called; a header's own text is not shown."""
+    if not intensity_filter:
+        return "none"
+    return _GE_FILTERS.get(intensity_filter, "another")
 
 
 def _scale(scales: tuple[str, str] | None) -> Iterator[str]:
     # Of a Philips series without its private scale nobody knows the floating point values; docs/analysis.md, section 4.
-    if scales is not None and scales[0] != scales[1] and "philips" in scales:
-        yield "the private scale of the maker in one of them"
+    if scales is None:
+        return
+    if "mixed" in scales:
+        yield "slices of different scales"
+    elif scales[0] != scales[1] and "philips" in scales:
+        yield "the private scale of the maker in one of them"  # in none: weakens
 
 
 def _geometry(

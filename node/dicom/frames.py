@@ -11,7 +11,7 @@ from node.dicom.headers import Acquisition, acquisition_of
 from node.dicom.identifiers import InstanceUID
 from node.dicom.mosaics import Tile, tiles_of
 from node.dicom.views import FrameView, Known, views_of
-from node.errors import VolumeError
+from node.errors import UnplacedError, VolumeError
 
 _POSITION, _ORIENTATION, _SPACING = 0x00200032, 0x00200037, 0x00280030
 _SLOPE, _INTERCEPT = 0x00281053, 0x00281052
@@ -103,6 +103,8 @@ def read_frames(header: Dataset, known: Known | None = None) -> tuple[Frame, ...
 
     Raises
     ------
+    UnplacedError
+        IN-1 if it has several frames, and functional groups for none, or not for all.
     VolumeError
         IN-1 if it is no image, a frame has no position, orientation, pixel spacing or matrix, or there are more frames
         than `MOST_FRAMES`.
@@ -110,7 +112,7 @@ def read_frames(header: Dataset, known: Known | None = None) -> tuple[Frame, ...
     views = views_of(header, known=known)
     declared = _whole(views[0].value(_NUMBER_OF_FRAMES)) or 1
     if declared != len(views):
-        raise VolumeError(
+        raise UnplacedError(
             "IN-1", f"an instance of {declared} frames has functional groups for {len(views)}: frames without a place"
         )
     instance = InstanceUID(str(views[0].value(_SOP_INSTANCE) or ""))

@@ -4,6 +4,7 @@ LPS is DICOM's patient coordinate system (PS3.3 C.7.6.2.1.1): x grows to the pat
 the head. An index is always (slice, row, column).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,3 +109,8 @@ class CanonicalAxes:
                 affine[:3, 3] += affine[:3, axis] * (shape[axis] - 1)
                 affine[:3, axis] *= -1
         return Geometry(affine, shape, geometry.frame_of_reference)
+
+
+def nearest_plane(normal: Sequence[float]) -> str:
+    """Return which of the patient's planes is nearest to the one with that normal: "axial", "sagittal", "coronal"."""
+    return ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(normal)))]

@@ -108,6 +108,8 @@ class Acquisition:
     cardiac_synchronization: str = ""
     colour: bool = False
     screenshot: bool = False
+    intensity_filter: str = ""  # GE: Filter Mode (0043,xx2D), as it stands there
+    coil_combination: str = ""  # Philips: Syncra Scan Type (2005,xxA1)
 
     @property
     def derived(self) -> bool:
@@ -216,6 +218,8 @@ def _steady(read: "_Reader", syntax: str) -> Acquisition:
         colour=(read.number("SamplesPerPixel") or 1) > 1
         or not (read.text("PhotometricInterpretation").upper() or "MONOCHROME").startswith("MONOCHROME"),
         screenshot=_is_screenshot(read, image_type),
+        intensity_filter=read.private_text(0x0043102D, "GEMS_PARM"),
+        coil_combination=read.private_text(0x200510A1, "Philips MR Imaging DD 001"),
     )
 
 
@@ -266,6 +270,10 @@ class _Reader:
             "trigger_time_ms": self.number("NominalCardiacTriggerDelayTime", "TriggerTime"),
             "dimension_index": tuple(int(one) for one in self.numbers("DimensionIndexValues")),
         }
+
+    def private_text(self, tag: int, creator: str) -> str:
+        value = self.view.private(tag, creator)
+        return value.strip().upper() if isinstance(value, str) else ""
 
     def private_numbers(self, tag: int, creator: str) -> list[float]:
         return _floats(self.view.private(tag, creator))

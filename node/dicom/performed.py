@@ -1,10 +1,10 @@
 """The Modality Performed Procedure Step, as far as completion wants to know it (PS3.3 section B.17, PS3.4 annex F.7).
 
-Which study a scanner works at, whether it still does, and how many instances of which series it has made.
+Which study a scanner works at, whether it still does, and which instances of which series it has made.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -36,13 +36,13 @@ class PerformedStep:
         None if it does not say.
     studies : frozenset of str
         The Study Instance UIDs of what was scheduled.
-    made : mapping of str to int, or None
-        By Series Instance UID the number of instances; None if it has no Performed Series Sequence.
+    made : mapping of str to set of str, or None
+        By Series Instance UID the SOP Instance UIDs; None if it has no Performed Series Sequence.
     """
 
     state: StepState | None
     studies: frozenset[str]
-    made: Mapping[str, int] | None
+    made: Mapping[str, Set[str]] | None
 
 
 def read_step(encoded: bytes, *, implicit: bool, most: int) -> PerformedStep:
@@ -87,8 +87,7 @@ def _read(data: bytes, implicit: bool, most: int) -> PerformedStep:
                 series, instances = _series(data, item, implicit, left)
                 left -= len(instances)
                 made.setdefault(series, set()).update(instances)
-    counted = None if made is None else {series: len(instances) for series, instances in made.items()}
-    return PerformedStep(state, frozenset(studies), counted)
+    return PerformedStep(state, frozenset(studies), made)
 
 
 def _state(data: bytes, element: Element) -> StepState:

@@ -5,7 +5,7 @@ wanted, so that no nesting can hurt. What else it holds is passed over.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -16,6 +16,7 @@ from node.errors import HeaderError
 
 _TRANSACTION, _REFERENCED = 0x00081195, 0x00081199  # Transaction UID, Referenced SOP Sequence
 _SOP_CLASS, _SOP_INSTANCE = 0x00081150, 0x00081155  # Referenced SOP Class UID, Referenced SOP Instance UID
+_FAILURE_REASON, _FAILED = 0x00081197, 0x00081198  # Failure Reason (US), Failed SOP Sequence
 
 
 class FailureReason(IntEnum):
@@ -41,6 +42,34 @@ class CommitmentRequest:
 
     transaction_uid: str
     references: tuple[Reference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentReport:
+    """What a peer tells of a request of ours: SOP Instance UIDs, those of `failed` with the Failure Reason."""
+
+    transaction_uid: str
+    committed: frozenset[str]
+    failed: Mapping[str, int]
+
+
+def request_of(request: CommitmentRequest) -> Dataset:
+    """Return the Action Information of an N-ACTION that asks for storage commitment (PS3.4 table J.3-1)."""
+    information = Dataset()
+    information.TransactionUID = request.transaction_uid
+    information.ReferencedSOPSequence = [_item(one) for one in request.references]
+    return information
+
+
+def read_report(encoded: bytes, *, implicit: bool, most: int) -> CommitmentReport:
+    """Return the report that the Event Information of an N-EVENT-REPORT is (PS3.4 table J.3-2).
+
+    Parameters and errors are those of `read_request`. An instance that it names as both counts as failed.
+    """
+    try:
+        return _read_report(encoded, implicit, most)
+    except struct.error:
+        raise HeaderError("the data set ends within an element") from None
 
 
 def read_request(encoded: bytes, *, implicit: bool, most: int) -> CommitmentRequest:
@@ -120,6 +149,34 @@ def _read(data: bytes, implicit: bool, most: int) -> CommitmentRequest:
     if not references:
         raise MissingError("Referenced SOP Sequence is missing or empty")
     return CommitmentRequest(transaction_uid, tuple(references))
+
+
+def _read_report(data: bytes, implicit: bool, most: int) -> CommitmentReport:
+    transaction_uid = ""
+    committed: set[str] = set()
+    failed: dict[str, int] = {}
+    for one in elements(data, 0, len(data), implicit):
+        if one.tag == _TRANSACTION:
+            transaction_uid = uid_of(data, one, "Transaction UID")
+        elif one.tag in (_REFERENCED, _FAILED):
+            for item in items(data, one, implicit):
+                if len(committed) + len(failed) == most:
+                    raise TooManyError("more instances are named than one report may")
+                uid = _reference(data, item, implicit).sop_instance
+                if one.tag == _REFERENCED:
+                    committed.add(uid)
+                else:
+                    failed[uid] = _failure_reason(data, item, implicit)
+    if not transaction_uid:
+        raise MissingError("Transaction UID is missing")
+    return CommitmentReport(transaction_uid, frozenset(committed - failed.keys()), failed)
+
+
+def _failure_reason(data: bytes, item: Element, implicit: bool) -> int:
+    for one in elements(data, item.start, item.end, implicit):
+        if one.tag == _FAILURE_REASON and one.end - one.start == 2:  # US
+            return int.from_bytes(data[one.start : one.end], "little")
+    return FailureReason.PROCESSING_FAILURE
 
 
 def _reference(data: bytes, item: Element, implicit: bool) -> Reference:

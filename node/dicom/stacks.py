@@ -13,15 +13,18 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from node.dicom.frames import MOST_FRAMES, Frame, is_image, read_frames
+from node.dicom.geometry import nearest_plane
 from node.dicom.headers import COMPONENTS, Acquisition
 from node.dicom.identifiers import InstanceUID, SeriesUID
 from node.dicom.views import Known, uid_of
-from node.errors import VolumeError
+from node.errors import UnplacedError, VolumeError
 
+MOST_STACKS = 2_000  # of a series: 20,000 frames in time points of 10 slices; in practice up to some hundred; chosen
 _SERIES = Tag(0x0020000E)
 _LARGEST_UNEVENNESS = 0.10  # of the spacing; docs/analysis.md, IN-2
 _SAME_DIRECTION = 1e-3  # of a unit vector: 0.06 degrees
@@ -68,6 +71,9 @@ class Stack:
         What tells this stack from others of its series: "echo" -> "2 of 3", "part" -> "water".
     faults : tuple of Fault
         Empty if the frames lie as those of one volume do.
+    left_out : int
+        Instances of its series whose frames have no place, as a cine or a report page sent as multi-frame image: they
+        are of no stack.
     """
 
     series: SeriesUID
@@ -76,13 +82,22 @@ class Stack:
     acquisition: Acquisition
     splits: Mapping[str, str] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
+    left_out: int = 0
 
     @property
     def instances(self) -> tuple[InstanceUID, ...]:
         """SOP Instance UIDs of the frames, each once, in the order of the frames."""
         return tuple(dict.fromkeys(frame.instance for frame in self.frames))
 
+    @property
+    def scale(self) -> str:
+        """What makes signal of the stored values: `frames.Scale.source`, or "mixed" if the frames differ in it."""
+        sources = {frame.scale.source for frame in self.frames}
+        return sources.pop() if len(sources) == 1 else "mixed"
 
+
+_Array = npt.NDArray[np.float64]
+_Flags = npt.NDArray[np.bool_]
 _Key = Callable[[Frame], Any]
 _Part = tuple[dict[str, str], list[Frame]]
 
@@ -94,30 +109,26 @@ def split(headers: Sequence[Dataset]) -> tuple[Stack, ...]:
     ------
     VolumeError
         IN-1 if there is no image, the instances are of several series, an image has no place, or there are more frames
-        than `MOST_FRAMES`. What is no image (raw data, presentation states, reports) is passed over: some vendors send
-        it in the series it belongs to.
+        than `MOST_FRAMES`, or more stacks than `MOST_STACKS`. What is no image (raw data, presentation states, reports)
+        is passed over: some vendors send it in the series it belongs to. So are multi-frame images whose frames have no
+        place, but they are counted, and a series of nothing else is refused.
     """
     names = {uid_of(header, _SERIES) for header in headers}
     if len(names) != 1:
         raise VolumeError("IN-1", "a stack needs instances of one series")
     series = SeriesUID(names.pop())
-    known = Known()
-    images = [header for header in headers if is_image(header)]
-    frames: list[Frame] = []
-    for number, header in enumerate(images, start=1):
-        frames.extend(read_frames(header, known))
-        if len(frames) > MOST_FRAMES:
-            found = f"{len(frames)} in the first {number} of {len(images)} instances"
-            raise VolumeError("IN-1", f"a series of more than {MOST_FRAMES} frames: {found}")
-    frames.sort(key=_identity)
+    frames, unplaced = _frames([header for header in headers if is_image(header)])
     if not frames:
-        raise VolumeError("IN-1", "the series holds no image")
+        raise unplaced[0] if unplaced else VolumeError("IN-1", "the series holds no image")
+    frames.sort(key=_identity)
     stacks: list[Stack] = []
+    elsewhere = _Elsewhere(frames)
     for splits, aligned in _by_geometry(frames):
-        here = {id(one) for one in aligned}
-        others = [one for one in frames if id(one) not in here]
+        elsewhere.than(aligned)
         for more, alike in _by_signal(aligned):
             for last, together in _by_time(alike):
+                if len(stacks) == MOST_STACKS:
+                    raise _too_many_stacks(len(frames))
                 ordered = tuple(sorted(together, key=lambda one: (one.place_mm, _identity(one))))
                 stacks.append(
                     Stack(
@@ -126,10 +137,31 @@ def split(headers: Sequence[Dataset]) -> tuple[Stack, ...]:
                         frames=ordered,
                         acquisition=_common(ordered),
                         splits=splits | more | last,
-                        faults=tuple(_faults(ordered, others)),
+                        faults=tuple(_faults(ordered, elsewhere)),
+                        left_out=len(unplaced),
                     )
                 )
     return tuple(stacks)
+
+
+def _frames(images: Sequence[Dataset]) -> tuple[list[Frame], list[UnplacedError]]:
+    """Return the frames of all images, and of those whose frames have no place, why."""
+    known = Known()
+    frames: list[Frame] = []
+    unplaced: list[UnplacedError] = []
+    for number, header in enumerate(images, start=1):
+        try:
+            frames.extend(read_frames(header, known))
+        except UnplacedError as error:
+            unplaced.append(error)
+        if len(frames) > MOST_FRAMES:
+            found = f"{len(frames)} in the first {number} of {len(images)} instances"
+            raise VolumeError("IN-1", f"a series of more than {MOST_FRAMES} frames: {found}")
+    return frames, unplaced
+
+
+def _too_many_stacks(frames: int) -> VolumeError:
+    return VolumeError("IN-1", f"a series of more than {MOST_STACKS} stacks, in {frames} frames")
 
 
 def _identity(frame: Frame) -> tuple[str, int, int, int]:
@@ -142,58 +174,65 @@ def _identity(frame: Frame) -> tuple[str, int, int, int]:
 
 def _by_geometry(frames: Sequence[Frame]) -> list[_Part]:
     """Group frames that are parallel, of one matrix, pixel spacing and frame of reference."""
-    groups: list[list[Frame]] = []
-    for frame in frames:
-        for group in groups:
-            if _aligned(frame, group[0]):
-                group.append(frame)
-                break
-        else:
-            groups.append([frame])
-    groups.sort(key=lambda group: (_grid(group[0]), _identity(group[0])))
+    groups = sorted(_aligned(frames), key=lambda group: (_grid(group[0]), _identity(group[0])))
     firsts = [group[0] for group in groups]
+    orientations, spacings = np.array([one.orientation for one in firsts]), np.array([one.spacing for one in firsts])
+    several_matrices = len({(one.rows, one.columns) for one in firsts}) > 1
+    references = {uid: n for n, uid in enumerate(sorted({one.acquisition.frame_of_reference for one in firsts}), 1)}
     named: list[_Part] = []
     for number, group in enumerate(groups, start=1):
         one, splits = group[0], {}
-        if any(not _parallel(one, other) for other in firsts):
-            splits["orientation"] = f"{_plane(one)}, {number} of {len(groups)}"
-        if len({(other.rows, other.columns) for other in firsts}) > 1:
+        if not _parallel(one, orientations).all():
+            splits["orientation"] = f"{nearest_plane(one.normal)}, {number} of {len(groups)}"
+        if several_matrices:
             splits["matrix"] = f"{one.rows} x {one.columns}"
-        if any(not _same_spacing(one, other) for other in firsts):
+        if not _same_spacing(one, spacings).all():
             splits["pixel spacing"] = f"{one.spacing[0]:.3f} x {one.spacing[1]:.3f} mm"
-        references = sorted({other.acquisition.frame_of_reference for other in firsts})
         if len(references) > 1:
-            place = references.index(one.acquisition.frame_of_reference) + 1
-            splits["frame of reference"] = f"{place} of {len(references)}"
+            splits["frame of reference"] = f"{references[one.acquisition.frame_of_reference]} of {len(references)}"
         named.append((splits, group))
     return named
 
 
-def _aligned(a: Frame, b: Frame) -> bool:
-    return (
-        (a.rows, a.columns) == (b.rows, b.columns)
-        and a.acquisition.frame_of_reference == b.acquisition.frame_of_reference
-        and _same_spacing(a, b)
-        and _parallel(a, b)
-    )
+def _aligned(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """Return the groups, each with the first frame of it first: a frame is of the first group that it fits into.
+
+    Most frames say the same as one before, to the last digit. Of the others each is compared with the first frames of
+    all groups at once: one by one took hours where every frame has an orientation of its own.
+    """
+    groups: list[list[Frame]] = []
+    by_words: dict[tuple[object, ...], list[Frame]] = {}
+    kinds: dict[tuple[object, ...], int] = {}
+    firsts = np.empty((MOST_STACKS, 9))  # kind, orientation, pixel spacing
+    for frame in frames:
+        exact = (frame.rows, frame.columns, frame.acquisition.frame_of_reference)
+        words = (exact, frame.orientation, frame.spacing)
+        if words not in by_words:
+            kind, known = kinds.setdefault(exact, len(kinds)), firsts[: len(groups)]
+            fits = (known[:, 0] == kind) & _parallel(frame, known[:, 1:7]) & _same_spacing(frame, known[:, 7:])
+            if not fits.any():
+                if len(groups) == MOST_STACKS:
+                    raise _too_many_stacks(len(frames))
+                firsts[len(groups)] = (kind, *frame.orientation, *frame.spacing)
+                groups.append([])
+            by_words[words] = groups[int(fits.argmax()) if fits.any() else -1]
+        by_words[words].append(frame)
+    return groups
 
 
-def _parallel(a: Frame, b: Frame) -> bool:
-    return max(abs(x - y) for x, y in zip(a.orientation, b.orientation, strict=True)) <= _SAME_DIRECTION
+def _parallel(frame: Frame, orientations: _Array) -> _Flags:
+    """Return of each orientation, shape (..., 6), whether it is that of a frame."""
+    return np.asarray(np.abs(orientations - frame.orientation).max(axis=-1) <= _SAME_DIRECTION)
 
 
-def _same_spacing(a: Frame, b: Frame) -> bool:
-    return all(abs(x - y) <= _SAME_SPACING * y for x, y in zip(a.spacing, b.spacing, strict=True))
+def _same_spacing(frame: Frame, spacings: _Array) -> _Flags:
+    """Return of each pixel spacing, shape (..., 2), whether it is that of a frame."""
+    return np.asarray((np.abs(spacings - frame.spacing) <= _SAME_SPACING * spacings).all(axis=-1))
 
 
 def _grid(frame: Frame) -> tuple[Any, ...]:
     orientation = tuple(round(one, 2) + 0.0 for one in frame.orientation)
     return frame.acquisition.frame_of_reference, orientation, frame.rows, frame.columns, frame.spacing
-
-
-def _plane(frame: Frame) -> str:
-    normal = [abs(one) for one in frame.normal]
-    return ("sagittal", "coronal", "axial")[normal.index(max(normal))]
 
 
 # ---------------------------------------------------------------------- signal
@@ -228,7 +267,8 @@ def _grouped(frames: Sequence[Frame], key: _Key) -> list[tuple[Any, list[Frame]]
     joined = ordered[:1]
     for value, group in ordered[1:]:
         if isinstance(value, float) and joined[-1][0] is not None and value - joined[-1][0] <= _SAME_NUMBER:
-            joined[-1] = (value, joined[-1][1] + group)
+            joined[-1][1].extend(group)
+            joined[-1] = (value, joined[-1][1])
         else:
             joined.append((value, group))
     return joined
@@ -345,7 +385,7 @@ def _common(frames: Sequence[Frame]) -> Acquisition:
     )
 
 
-def _faults(frames: Sequence[Frame], others: Sequence[Frame]) -> list[Fault]:
+def _faults(frames: Sequence[Frame], elsewhere: "_Elsewhere") -> list[Fault]:
     if len(frames) < 2:
         return [Fault("IN-1", "a volume needs at least two slices, found 1", FaultKind.TOO_FEW)]
     places = _places(frames)
@@ -365,8 +405,7 @@ def _faults(frames: Sequence[Frame], others: Sequence[Frame]) -> list[Fault]:
         return []
     faults = []
     for k in np.flatnonzero(wrong).tolist():
-        between = [one for one in others if at_mm[k] < _along(frames[k], one) < at_mm[k + 1]]
-        reason = _why_elsewhere(frames[k], between)
+        reason = _why_elsewhere(frames[k], elsewhere.between(frames[k], float(at_mm[k]), float(at_mm[k + 1])))
         missing = steps[k] > (2 - _LARGEST_UNEVENNESS) * step
         what = "gap: slices are missing" if missing else "uneven spacing"
         text = f"{what}: {steps[k]:.2f} mm from slice {k + 1} to {k + 2}, elsewhere {step:.2f} mm{reason}"
@@ -374,19 +413,49 @@ def _faults(frames: Sequence[Frame], others: Sequence[Frame]) -> list[Fault]:
     return faults
 
 
-def _along(frame: Frame, other: Frame) -> float:
-    """Return where the centre of another frame lies along the normal of a frame, in mm."""
-    centre = np.array(other.position)
-    centre = centre + np.array(other.orientation[:3]) * other.spacing[1] * (other.columns - 1) / 2
-    centre = centre + np.array(other.orientation[3:]) * other.spacing[0] * (other.rows - 1) / 2
-    return float(centre @ np.array(frame.normal))
+class _Elsewhere:
+    """The frames of a series that are not parallel to some of it, or of another grid; asked only where slices lack."""
+
+    def __init__(self, series: Sequence[Frame]) -> None:
+        self._series = series
+        self._number = {id(one): number for number, one in enumerate(series)}
+        self._centres_mm = _centres_mm(series)
+        self._aligned: Sequence[Frame] = ()
+        self._sorted: tuple[npt.NDArray[np.intp], _Array] | None = None  # numbers, places on the normal
+
+    def than(self, aligned: Sequence[Frame]) -> None:
+        """Look at the frames that are not among `aligned`, which have one slice normal."""
+        self._aligned, self._sorted = aligned, None
+
+    def between(self, frame: Frame, from_mm: float, to_mm: float) -> Frame | None:
+        """Return the first of them whose centre lies there along the normal of a frame of `aligned`, if one does."""
+        numbers, at_mm = self._sorted = self._sorted or self._sorted_along(np.array(frame.normal))
+        first, last = np.searchsorted(at_mm, from_mm, "right"), np.searchsorted(at_mm, to_mm, "left")
+        return self._series[int(numbers[first:last].min())] if first < last else None
+
+    def _sorted_along(self, normal: _Array) -> tuple[npt.NDArray[np.intp], _Array]:
+        is_elsewhere = np.ones(len(self._series), np.bool_)
+        is_elsewhere[[self._number[id(one)] for one in self._aligned]] = False
+        numbers = np.flatnonzero(is_elsewhere)
+        at_mm = self._centres_mm[numbers] @ normal
+        order = np.argsort(at_mm)
+        return numbers[order], at_mm[order]
 
 
-def _why_elsewhere(frame: Frame, others: Sequence[Frame]) -> str:
-    if not others:
+def _centres_mm(frames: Sequence[Frame]) -> _Array:
+    """Return the middles of frames in LPS, shape (frames, 3)."""
+    orientations = np.array([one.orientation for one in frames])
+    along_row_mm = np.array([one.spacing[1] * (one.columns - 1) / 2 for one in frames])[:, None]
+    along_column_mm = np.array([one.spacing[0] * (one.rows - 1) / 2 for one in frames])[:, None]
+    corners = np.array([one.position for one in frames])
+    centres: _Array = corners + orientations[:, :3] * along_row_mm + orientations[:, 3:] * along_column_mm
+    return centres
+
+
+def _why_elsewhere(frame: Frame, one: Frame | None) -> str:
+    if one is None:
         return ""
-    one = others[0]
-    if not _parallel(frame, one):
+    if not _parallel(frame, np.array(one.orientation)):
         return "; a slice there has another orientation"
     if (frame.rows, frame.columns) != (one.rows, one.columns):
         return "; a slice there has another matrix"

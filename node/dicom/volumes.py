@@ -42,6 +42,8 @@ class Volume:
         Index, from 0, of each slice's frame in its instance; 0 in a classic instance and for each tile of a mosaic.
     acquisition : Acquisition
         How the stack was acquired.
+    scale : str
+        What made signal of stored values: `dicom.frames.Scale.source` of its frames, "mixed" if they differ.
     """
 
     array: npt.NDArray[np.float32]
@@ -50,6 +52,7 @@ class Volume:
     instances: tuple[InstanceUID, ...]
     frames: tuple[int, ...]
     acquisition: Acquisition
+    scale: str = "none"
 
 
 def read_volume(
@@ -72,7 +75,7 @@ def read_volume(
     """
     if stack.faults:
         fault, *_others = stack.faults
-        twice = copies(stack, instance_of) if fault.kind is FaultKind.DUPLICATE else 0
+        twice = copies(stack, instance_of, largest_bytes=largest_bytes) if fault.kind is FaultKind.DUPLICATE else 0
         named = f"; {twice} frames are copies of others: the same pixels under another UID" if twice else ""
         raise VolumeError(fault.code, fault.text + named)
     if stack.acquisition.colour:
@@ -96,6 +99,7 @@ def read_volume(
         instances=tuple(frame.instance for frame in frames),
         frames=tuple(frame.number for frame in frames),
         acquisition=stack.acquisition,
+        scale=stack.scale,
     )
 
 
@@ -119,11 +123,14 @@ def by_uid(instances: Iterable[Dataset]) -> dict[InstanceUID, Dataset]:
     return {InstanceUID(uid_of(one, _SOP_INSTANCE)): one for one in instances}
 
 
-def copies(stack: Stack, instance_of: Callable[[InstanceUID], Dataset]) -> int:
-    """Return how many frames of a stack hold the pixels of another one in their place."""
+def copies(stack: Stack, instance_of: Callable[[InstanceUID], Dataset], *, largest_bytes: int = LARGEST_BYTES) -> int:
+    """Return how many frames of a stack hold the pixels of another one in their place.
+
+    `largest_bytes`, and what is raised, as of `read_volume`.
+    """
     seen: set[tuple[float, bytes]] = set()
     found = 0
-    for place, stored in _stored(stack.frames, instance_of, LARGEST_BYTES):
+    for place, stored in _stored(stack.frames, instance_of, largest_bytes):
         frame = stack.frames[place]
         content = (round(frame.place_mm, 1), hashlib.sha256(stored.tobytes()).digest())
         found += content in seen

@@ -55,6 +55,17 @@ _DENIAL = re.compile(
     r"|normali?|negativ[oi]|pending|planned|requested|to follow|geplant|ausstehend|steht aus|folgt|angefordert|prevue?"
     r"|pendiente|in attesa)(?!\w)"
 )
+# Other complaints than a finding of EMG; what EMG itself concludes, such as a radiculopathy, is none of them.
+_COMPLAINT = re.compile(
+    r"\b(?:pain|ache|aching|backache|tender|schmerz|ruckenschmerz|druckschmerz|douleur|douloureu|dolor|dolore|dolent"
+    r"|lumbag|lumbalgi|lombalgi|sciati[cq]|ischia|numb|taub|tingling|kribbel|par(?:a)?esthesi|parasthesi|hyp(?:o|a)?esthesi"
+    r"|hypasthesi|weak(?:ness)?\b|schwache|pares[ie]|lahm|faiblesse|debilidad|debolezza|swelling|schwellung|gonfiore"
+    r"|gonflement|hinchazon|prolaps|protrusion|herni|ernia|bandscheib|disc\b|disk\b|stenos|fra[ck]tur|surgery|operat"
+    r"|op\b|spondylod|laminectom|metasta|tumou?r|neoplas|carcinom|karzinom|cancer|krebs|mass\b|raumforderung)"
+    r"|(?:kreuz|rucken|bein|nacken|druck|becken|hals)schmerz"
+)
+_WITH = r"(?:and|with|und|mit|sowie|et|avec|y|con|e|bei|plus|&)"
+_CLAUSE = re.compile(rf",|\b{_WITH}\b(?=\s+(?:[\w-]+\s+){{0,2}}?(?:{_COMPLAINT.pattern}|{_FINDING.pattern}))")
 _LEFT = (
     r"left(?! (?:the|a|his|her|at|work|hospital)\b)(?!-?\s?hand)|lt|links(?!hand)(?:seitig(?:e[rsn]?)?)?|linke[rsnm]?"
     r"|linksbetont|lks|li|gauches?|izquierd[oa]s?|izq|izda|izdo|sinistr[oaei]|sinister"
@@ -106,14 +117,14 @@ def read_text(text: str) -> tuple[str, SuspectedSide] | Unclear | None:
     for place, sentence in enumerate(sentences):
         if not _FINDING.search(sentence):
             continue
-        affirmed = _without_denials(sentence)
+        affirmed = _without_others(sentence)
         if not _FINDING.search(affirmed):
             denied = True
             continue
         following = sentences[place + 1] if place + 1 < len(sentences) else ""
         incomplete = not (_levels(affirmed) and _sides(affirmed))
         if (incomplete or _ALSO.match(following)) and not _FINDING.search(following):
-            affirmed += " | " + _without_denials(following)  # "EMG pathological. Level L4 left."
+            affirmed += " | " + _without_others(following)  # "EMG pathological. Level L4 left."
         told.append(affirmed)
     if not told:
         return Unclear(DENIED) if denied else None
@@ -177,6 +188,23 @@ def _goes_on(before: str, rest: str) -> bool:
     if _SIDE_ABBREVIATION.search(before):  # "re. L4", "li. u. re."; but "L4 li. Pain on the right"
         return not _levels(before) or bool(_GOES_ON.match(rest))
     return bool(_ABBREVIATION.search(before))
+
+
+def _without_others(sentence: str) -> str:
+    """Return a sentence without the clauses that deny, or are about another complaint.
+
+    A clause that names neither finding nor complaint is about the same as the one before it; the first one about EMG.
+    """
+    kept: list[str] = []
+    of_emg = True
+    for clause in _CLAUSE.split(_without_denials(sentence)):
+        if _FINDING.search(clause):
+            of_emg = True
+        elif _COMPLAINT.search(clause):
+            of_emg = False
+        if of_emg:
+            kept.append(clause)
+    return ",".join(kept)
 
 
 def _without_denials(sentence: str) -> str:

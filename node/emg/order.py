@@ -4,8 +4,9 @@ A site rule comes before the order's own words: whoever wrote it knows how this 
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
 
@@ -36,12 +37,17 @@ _OF_THE_STUDY = (
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the headers say: keys of the study, and its EMG suspicion, or why none was taken ("" if none is named)."""
+    """What the headers say: keys of the study, and its EMG suspicion, or why none was taken ("" if none is named).
 
-    accession_number: str
-    study_date: str
+    Keys are text, decoded by the study's character set, composed (NFC): patient data.
+    """
+
+    accession_number: str = field(repr=False)
+    study_date: str = field(repr=False)
     suspicion: Suspicion | None
     unclear: str
+    patient_id: str = field(default="", repr=False)
+    issuer: str = field(default="", repr=False)  # of the Patient ID
 
 
 def read_order(headers: Sequence[Dataset], rules: Sequence[EmgRule]) -> Order:
@@ -50,14 +56,16 @@ def read_order(headers: Sequence[Dataset], rules: Sequence[EmgRule]) -> Order:
     Everything that speaks of EMG must agree: attributes among one another, and one series with the next.
     """
     first = headers[0] if headers else Dataset()
-    accession_number, study_date = (_key(first, keyword) for keyword in ("AccessionNumber", "StudyDate"))
     suspicion, unclear = _first_that_speaks([_by_rules(headers, rules), _by_words(headers)])
-    return Order(accession_number, study_date, suspicion, unclear)
+    return Order(
+        _key(first, "AccessionNumber"), _key(first, "StudyDate"), suspicion, unclear,
+        _key(first, "PatientID"), _key(first, "IssuerOfPatientID"),
+    )  # fmt: skip
 
 
 def _key(header: Dataset, keyword: str) -> str:
     """Return the value of a keyword that a study is found by; "" if it is absent, or cannot be read."""
-    return "".join(_texts(header, keyword)).strip()
+    return unicodedata.normalize("NFC", "".join(_texts(header, keyword))).strip(" \0")
 
 
 def _first_that_speaks(answers: Sequence[Suspicion | Unclear | None]) -> tuple[Suspicion | None, str]:

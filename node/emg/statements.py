@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from node.errors import SettingsError, StatementError
 
 BY_HAND, DROP_FOLDER = "emg add", "drop folder"
 
-_KEYS = ("study_instance_uid", "accession_number", "patient_id", "study_date")
+_KEYS = ("study_instance_uid", "accession_number", "patient_id", "issuer_of_patient_id", "study_date")
 _FIELDS = frozenset({*_KEYS, "level", "side"})
 _MOST_STATEMENTS = 10_000  # in one file; chosen
 _LONGEST_KEY = 64  # characters of a UID, and of LO and SH as stored (PS3.5 table 6.2-1)
@@ -23,7 +24,7 @@ _LONGEST_KEY = 64  # characters of a UID, and of LO and SH as stored (PS3.5 tabl
 class Statement:
     """Level and side, and the study they are for: by its UID, its accession number, or patient and date.
 
-    The study may come later. Keys are patient data.
+    The study may come later. Keys are patient data, and text in Unicode, composed (NFC).
     """
 
     level: str
@@ -32,6 +33,7 @@ class Statement:
     study: str = ""
     accession_number: str = ""
     patient_id: str = ""
+    issuer: str = ""  # of the Patient ID; "" if that is not said
     study_date: str = ""  # YYYYMMDD
 
     def __repr__(self) -> str:
@@ -48,7 +50,7 @@ def statement(values: Mapping[str, Any], source: str) -> Statement:
     """
     if unknown := set(values) - _FIELDS:
         raise StatementError(f"{len(unknown)} unknown fields; known are: {', '.join(sorted(_FIELDS))}")
-    said = {name: str(values.get(name) or "").strip() for name in _FIELDS}
+    said = {name: unicodedata.normalize("NFC", str(values.get(name) or "")).strip() for name in _FIELDS}
     said["study_date"] = said["study_date"].replace("-", "")
     if not (said["study_instance_uid"] or said["accession_number"] or (said["patient_id"] and said["study_date"])):
         raise StatementError("no study: give study_instance_uid, accession_number, or patient_id and study_date")
@@ -64,7 +66,7 @@ def statement(values: Mapping[str, Any], source: str) -> Statement:
         raise StatementError(str(error)) from error
     return Statement(
         level, side, source, said["study_instance_uid"], said["accession_number"], said["patient_id"],
-        said["study_date"],
+        said["issuer_of_patient_id"], said["study_date"],
     )  # fmt: skip
 
 

@@ -8,9 +8,9 @@ import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 from pydicom import dcmread
@@ -20,33 +20,33 @@ from node import __version__, eventlog
 from node.dicom.identifiers import InstanceUID
 from node.dicom.routing import read_routing
 from node.emg import read_order
-from node.errors import HeaderError, SpoolError, shown
+from node.errors import HeaderError, JobError, NodeError, SandboxCancelledError, SpoolError, shown
 from node.eventlog import Event, alias
 from node.jobs import sandbox
+from node.jobs.answers import NOT_MEASURED, NOT_REPORTED
 from node.jobs.port import JobQueue
 from node.jobs.steps import InputFile, Task
 from node.jobs.watch import CancelWatch
 from node.ledger.ledger import SUPERSEDED, Ledger
 from node.ledger.suspicions import Suspicions
-from node.records import LONGEST_TEXT, Job, Origin, Place, ResultRecord, Role
+from node.records import (
+    LONGEST_TEXT,
+    Job,
+    Origin,
+    Place,
+    Predecessor,
+    Quarantined,
+    ResultRecord,
+    Role,
+    contrast_doubt,
+    rule_table,
+)
 from node.settings import Settings
-from node.spool import Results, SpoolReader, as_file
+from node.spool import Results, SpoolReader, read_header
 
-MEASURE, DELIVER = "measure_study", "deliver"  # workflow names: rows of running nodes hold them
+MEASURE = "measure_study"  # the workflow's name: rows of running nodes hold it
 ANALYSIS_QUEUE = "analysis"
-_MOST_DOUBLINGS = 30  # more would be years, and in the end no number
-
-Send = Callable[[str, str, int, bool], bool]
-
-
-def delivery_queue(destination: str) -> str:
-    """Return the queue of a destination: one each, so that an archive that is down holds up no other."""
-    return f"deliver.{destination}"
-
-
-def delivery_id(job_id: str, destination: str, attempt: int) -> str:
-    """Return the workflow id of one attempt; whoever enqueues it twice adds nothing."""
-    return f"{job_id}:{destination}:{attempt}"
+_NOT_MEASURED = "not measured: "  # begins the outcome of a measurement that did not end well
 
 
 def inputs_of(ledger: Ledger, job_id: str) -> dict[Role, list[tuple[InstanceUID, Place]]]:
@@ -63,31 +63,6 @@ def inputs_of(ledger: Ledger, job_id: str) -> dict[Role, list[tuple[InstanceUID,
     return inputs
 
 
-class Enqueuer(Protocol):
-    """The working queue, or a view of it."""
-
-    def enqueue_in(
-        self, connection: sa.Connection, workflow: str, queue: str, workflow_id: str, *arguments: Any
-    ) -> None: ...
-
-
-def owe(
-    queue: Enqueuer, connection: sa.Connection, job_id: str, destination: str, *, after: int, attempts: int
-) -> None:
-    """Enqueue the first of `attempts` more tries to deliver, of which `after` were spent before."""
-    first = after + 1
-    queue.enqueue_in(
-        connection,
-        DELIVER,
-        delivery_queue(destination),
-        delivery_id(job_id, destination, first),
-        job_id,
-        destination,
-        first,
-        after + attempts,
-    )
-
-
 class Pipeline:
     """Registers the workflows with the queue, and enqueues them.
 
@@ -95,9 +70,8 @@ class Pipeline:
     ----------
     work : Path
         Where each job has a folder while it runs.
-    send : callable
-        `send(job_id, destination, attempt, final)` tries to deliver what is owed and returns whether some still is;
-        `final` says that no attempt follows.
+    quarantine : Results
+        Where the objects go that the output gate holds back.
     """
 
     def __init__(
@@ -109,28 +83,24 @@ class Pipeline:
         settings: Settings,
         *,
         work: Path,
+        quarantine: Results,
         cancel: CancelWatch,
-        send: Send,
     ) -> None:
         self._queue, self._ledger, self._settings = queue, ledger, settings
         self._spool, self._results = spool, results
         self._suspicions = Suspicions(ledger.database)
-        self._cancel, self._send = cancel, send
-        self._work = work
+        self._cancel = cancel
+        self._work, self._quarantine = work, quarantine
         self._assemble = queue.step("assemble", self._assemble_job)
         self._measure = queue.step("measure", self._measure_job)
         self._report = queue.step("report", self._report_job)
         self._settle = queue.step("settle", self._settle_job)
         self._fail = queue.step("fail", self._fail_job)
-        self._attempt = queue.step("send", self._attempt_delivery)
-        attempts = settings.jobs.recovery_attempts
-        queue.workflow(MEASURE, self._measure_study, recovery_attempts=attempts)
-        queue.workflow(DELIVER, self._deliver, recovery_attempts=attempts)
+        queue.workflow(MEASURE, self._measure_study, recovery_attempts=settings.jobs.recovery_attempts)
 
     def queues(self) -> dict[str, int]:
         """Return the queues to serve, and how many jobs each may run at a time."""
-        served = {delivery_queue(one.name): 1 for one in self._settings.destination}
-        return {ANALYSIS_QUEUE: self._settings.jobs.parallel} | served
+        return {ANALYSIS_QUEUE: self._settings.jobs.parallel}
 
     def enqueue(self, connection: sa.Connection, job: Job) -> None:
         """Enqueue a job inside the caller's transaction."""
@@ -139,34 +109,20 @@ class Pipeline:
     # ---------------------------------------------------------------- workflows
 
     def _measure_study(self, job_id: str) -> str:
-        objects: list[dict[str, str]] = []
+        made: dict[str, Any] = {"objects": [], "failure": ""}
         try:
             outcome = str(self._assemble(job_id))
             if not outcome:
                 outcome = str(self._measure(job_id))
-                objects = [] if outcome.startswith(SUPERSEDED) else self._report(job_id)
-            self._settle(job_id, outcome, objects)
+                if not outcome.startswith(SUPERSEDED):
+                    made = self._report(job_id, outcome)
+            self._settle(job_id, made["failure"] or outcome, made["objects"])
+            if made["failure"]:  # an answer is owed all the same; that there was no better one is for an operator
+                raise JobError(made["failure"])
         except Exception as error:  # recorded by the engine as well; the ledger is what people look at
             self._fail(job_id, shown(error))
             raise
         return outcome
-
-    def _deliver(self, job_id: str, destination: str, attempt: int, last: int) -> str:
-        """Run one attempt; the next is a job of its own, so that waiting holds no thread and survives everything."""
-        wait_s = self._attempt(job_id, destination, attempt, last)
-        if wait_s is None:
-            return "done"
-        self._queue.enqueue_from_workflow(
-            DELIVER,
-            delivery_queue(destination),
-            delivery_id(job_id, destination, attempt + 1),
-            job_id,
-            destination,
-            attempt + 1,
-            last,
-            delay_s=wait_s,
-        )
-        return "again later"
 
     # ---------------------------------------------------------------- steps
 
@@ -198,12 +154,16 @@ class Pipeline:
                 path, offset = self._spool.path_of(place)
                 inputs[role].append(InputFile(path, hashlib.sha256(view).hexdigest(), offset, len(view)))
         order = read_order(headers, settings.emg.rules)
-        suspicion = self._suspicions.settle(header.origin.study, header.origin.patient_id, order)
-        if order.unclear and suspicion is None:
+        suspicion, unclear = self._suspicions.settle(header.origin.study, order, now=time.time())
+        if unclear:
             study = alias(header.origin.study)
-            eventlog.record(Event.EMG_UNCLEAR, job=job_id, study=study, reason=f"'{order.unclear}'")
+            eventlog.record(Event.EMG_UNCLEAR, job=job_id, study=study, reason=f"'{unclear}'")
         # All that decides the result objects: the same digest, the same UIDs.
-        made_by = (__version__, settings.analysis.model_dump_json(), settings.report.model_dump_json(), str(suspicion))
+        decisions = self._ledger.decisions(job_id)
+        rules, doubt = rule_table(decisions), contrast_doubt(decisions)
+        set_by = (settings.analysis.model_dump_json(), settings.report.model_dump_json())
+        made_by = (__version__, *set_by, str(suspicion), rules, doubt)
+        manifest = digest.hexdigest()  # so far: roles, stacks, SOP Instance UIDs and contents
         digest.update("\n".join(made_by).encode())
         earlier = self._ledger.note_inputs(job_id, digest.hexdigest())
         if earlier is not None:
@@ -211,22 +171,41 @@ class Pipeline:
             return f"repeats {earlier}"
         folder = self._folder(job_id)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        Task(
+        task = Task(
             inputs=inputs,
             stacks=stacks,
             analysis=settings.analysis,
             report=settings.report,
             started=dt.datetime.now().astimezone().replace(microsecond=0),
             suspicion=suspicion,
-            unclear="" if suspicion else order.unclear,
+            unclear="" if suspicion else unclear,
             memory_limit_mb=settings.jobs.step_memory_limit_mb,
-        ).write(folder)
+            rules=rules,
+            doubt=doubt,
+            manifest=manifest,
+            predecessor=self._predecessor(job_id, header.origin.study),
+        )
+        task.write(folder)
+        self._ledger.note_task(job_id, task.as_json())
         eventlog.record(Event.JOB_STARTED, job=job_id, instances=sum(map(len, inputs.values())))
         return ""
 
+    def _predecessor(self, job_id: str, study: str) -> Predecessor | None:
+        earlier = self._ledger.earlier_report(job_id)
+        if earlier is None:
+            return None
+        header = dcmread(self._results.path_of(earlier.path), specific_tags=["SeriesInstanceUID"])
+        return Predecessor(study, str(header.SeriesInstanceUID), earlier.sop_class, earlier.sop_instance)
+
     def _measure_job(self, job_id: str) -> str:
+        """Measure, and return the outcome; if that did not end well, `_NOT_MEASURED` and why."""
         began = time.monotonic()
-        outcome = str(self._isolated("measure", job_id))
+        try:
+            outcome = str(self._isolated("measure", job_id))
+        except SandboxCancelledError:
+            raise
+        except NodeError as error:
+            outcome = f"{_NOT_MEASURED}{shown(error)}"
         eventlog.record(
             Event.JOB_MEASURED, job=job_id, outcome=f"'{outcome}'", seconds=round(time.monotonic() - began, 1)
         )
@@ -235,11 +214,53 @@ class Pipeline:
             eventlog.record(Event.JOB_SUPERSEDED, job=job_id, reason=f"'{superseded}'")
         return superseded or outcome
 
-    def _report_job(self, job_id: str) -> list[dict[str, str]]:
-        objects: list[dict[str, str]] = self._isolated("report", job_id)
-        for one in objects:
-            one["path"] = self._results.store((self._folder(job_id) / one["file"]).read_bytes())
-        return objects
+    def _report_job(self, job_id: str, outcome: str) -> dict[str, Any]:
+        """Make the result objects of what was measured, or a report that says why there are none.
+
+        Returns
+        -------
+        dict
+            "objects": those that may be sent; "failure": why they are not what they should be, or "".
+        """
+        failure = ""
+        try:
+            if outcome.startswith(_NOT_MEASURED):
+                failure = outcome.removeprefix(_NOT_MEASURED)
+                made = self._refusal(job_id, NOT_MEASURED)
+            else:
+                made = self._isolated("report", job_id)
+        except SandboxCancelledError:
+            raise
+        except NodeError as error:
+            failure = shown(error)
+            made = self._refusal(job_id, NOT_REPORTED)
+        if made["faults"]:
+            eventlog.record(Event.RESULTS_QUARANTINED, logging.ERROR, job=job_id, objects=len(made["quarantined"]))
+            failure = "; ".join([*([failure] if failure else []), *made["faults"]])
+        self._ledger.quarantined(
+            job_id,
+            [
+                Quarantined(one["role"], self._quarantine.store(self._bytes(job_id, one)), "\n".join(made["faults"]))
+                for one in made["quarantined"]
+            ],
+        )
+        for one in made["objects"]:
+            one["path"] = self._results.store(self._bytes(job_id, one))
+        return {"objects": made["objects"], "failure": failure}
+
+    def _refusal(self, job_id: str, code: str) -> dict[str, Any]:
+        """Make a report that says that there is no result; of what kind the failure was is for the operator alone."""
+        text = {NOT_MEASURED: "The measurement did not end.", NOT_REPORTED: "The results could not be written."}[code]
+        try:
+            made: dict[str, Any] = self._isolated("refuse", job_id, code=code, text=text)
+        except SandboxCancelledError:
+            raise
+        except NodeError as error:
+            return {"objects": [], "quarantined": [], "faults": [f"no report says so: {shown(error)}"]}
+        return made
+
+    def _bytes(self, job_id: str, one: Mapping[str, str]) -> bytes:
+        return (self._folder(job_id) / one["file"]).read_bytes()
 
     def _settle_job(self, job_id: str, outcome: str, objects: list[dict[str, str]]) -> None:
         results = [
@@ -250,9 +271,12 @@ class Pipeline:
             job_id,
             outcome,
             results,
-            [destination.name for destination in self._settings.destination],
-            enqueue=self._owe,
+            {
+                destination.name: {one.role for one in results if destination.gets(one.role)}
+                for destination in self._settings.destination
+            },
             now=time.time(),
+            review=self._settings.review.required,
         )
         shutil.rmtree(self._folder(job_id), ignore_errors=True)
         eventlog.record(Event.JOB_SETTLED, job=job_id, outcome=f"'{outcome}'", objects=len(results))
@@ -262,24 +286,12 @@ class Pipeline:
         shutil.rmtree(self._folder(job_id), ignore_errors=True)
         eventlog.record(Event.JOB_FAILED, logging.ERROR, job=job_id, reason=f"'{reason}'")
 
-    def _attempt_delivery(self, job_id: str, destination: str, attempt: int, last: int) -> float | None:
-        """Return after how many seconds to try again, or None if nothing is owed any more or this was the last."""
-        still_owed = self._send(job_id, destination, attempt, attempt >= last)
-        if not still_owed or attempt >= last:
-            return None
-        delivery = self._settings.delivery
-        turn = (attempt - 1) % delivery.attempts  # an operator's retry begins with short waits again
-        return min(delivery.longest_wait_s, delivery.first_wait_s * 2.0 ** min(turn, _MOST_DOUBLINGS))
-
-    def _owe(self, connection: sa.Connection, job_id: str, destination: str) -> None:
-        owe(self._queue, connection, job_id, destination, after=0, attempts=self._settings.delivery.attempts)
-
-    def _isolated(self, step: str, job_id: str) -> Any:
+    def _isolated(self, step: str, job_id: str, **arguments: str) -> Any:
         here = self._queue.this_workflow()
         try:
             return sandbox.run_isolated(
                 f"node.jobs.steps:{step}",
-                {"folder": str(self._folder(job_id))},
+                {"folder": str(self._folder(job_id)), **arguments},
                 time_limit_s=self._settings.jobs.step_time_limit_s,
                 memory_limit_mb=self._settings.jobs.step_memory_limit_mb,
                 cancelled=self._cancel.watch(here),
@@ -309,6 +321,6 @@ def _check_identity(origin: Origin, data_set: memoryview) -> None:
 def _readable_header(view: memoryview) -> list[Dataset]:
     """Return the header of an instance, or nothing: for the order it answers, no job fails."""
     try:
-        return [dcmread(as_file(view), stop_before_pixels=True)]
+        return [read_header(view)]
     except Exception:  # what peers send may break pydicom anywhere
         return []

@@ -3,8 +3,9 @@
 No queue gives a hard limit to a step that computes in Python. Arguments and result travel as JSON, so they are
 identifiers and paths, never pixels. Linux only.
 
-A step must not start processes: the time limit, the memory limit and a cancel end the whole process group, but the
-kernel's death signal, which comes when the node is killed, reaches the child alone.
+A step starts no processes but a site's commands (`node.external.command`): the time limit, the memory limit and a
+cancel end the whole process group, but the kernel's death signal, which comes when the node is killed, reaches the
+child and its command alone, and nothing that the command started.
 """
 
 import contextlib
@@ -66,7 +67,7 @@ def run_isolated(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # what libraries print may quote data sets
             stderr=subprocess.DEVNULL,
-            env=os.environ | _ONE_THREAD,
+            env=os.environ | _ONE_THREAD | {"TMPDIR": folder},  # what a killed step leaves behind goes with the folder
             start_new_session=True,  # a process group of its own: one signal ends all of it
         )
         reason = None

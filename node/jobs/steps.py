@@ -1,7 +1,7 @@
 """The CPU steps: files in, files out. The node runs them in the sandbox, `paraspinal-node measure` as they are.
 
 A job has a folder. In it: `task.json`, which says what to measure and with which settings; then, from `measure`,
-`measurement.json` and `regions.npz`; then, from `report`, one DICOM file for each result object.
+`measurement.json`, `regions.npz` and `pictures.npz`; then, from `report`, one DICOM file for each result object.
 """
 
 import datetime as dt
@@ -11,26 +11,34 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node import durable, plugins
-from node.dicom.stacks import split
+from node.dicom.dynamics import read_time_points, time_points
+from node.dicom.files import inflated
+from node.dicom.identifiers import InstanceUID
+from node.dicom.stacks import Stack, split
 from node.dicom.volumes import Volume, by_uid, read_volume
 from node.errors import SpoolError, VolumeError
-from node.findings import Findings, Measurement, Note, Regions, StudyVolumes, Suspicion
-from node.records import Role
+from node.findings import Algorithm, Findings, Measurement, Note, Picture, Regions, StudyVolumes, Suspicion
+from node.jobs import answers
+from node.records import Predecessor, Role
 from node.settings import AnalysisSettings, ReportSettings
 from node.spool import as_file, mapped
 
-_TASK, _MEASUREMENT, _REGIONS = "task.json", "measurement.json", "regions.npz"
+_TASK, _MEASUREMENT, _REGIONS, _PICTURES = "task.json", "measurement.json", "regions.npz", "pictures.npz"
 _ARRAYS = ("muscles", "lesions", "vessels", "enhancement")
+_VENOGRAPHY = frozenset({Role.MRV, Role.VELOCITY})
 _SMALL_BYTES = 4 << 20  # up to these an instance is read, not mapped: a quarter faster (docs/performance.md)
 _SHARE_OF_A_VOLUME = 8  # of a step's memory: three volumes, what they were decoded from, and room to work; chosen
+_SHARE_OF_A_DYNAMIC = 4  # likewise, of all its time points together
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +68,21 @@ class InputFile:
             raise SpoolError("an instance on disk is not what was received: its checksum differs")
         return view
 
+    def open(self) -> BinaryIO:
+        """Return what `read` does as a file; inflated, if it is a whole file, which may be of any transfer syntax."""
+        content = self.read()
+        file = io.BytesIO(content) if isinstance(content, bytes) else as_file(content)
+        return inflated(file) if self.length is None else file
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """What to measure, with which settings, and when that began (with the zone of the site).
 
     `inputs` holds whole series; `stacks` says which stack of its series a role is, from 1 (`dicom.stacks.split`).
+    `rules` is the rule table that gave the roles. With a `doubt` about which series is before and which after contrast
+    they are not measured: it is the reason of the refusal (ROLE-CONTRAST). `manifest` is a digest of the inputs'
+    contents; `predecessor` the earlier report of the study that the one of this task replaces.
     """
 
     inputs: Mapping[Role, Sequence[InputFile]]
@@ -76,9 +93,17 @@ class Task:
     unclear: str = ""  # why nothing was taken from an order that speaks of EMG
     stacks: Mapping[Role, int] = field(default_factory=dict)
     memory_limit_mb: int = 4096
+    rules: str = ""
+    doubt: str = ""
+    manifest: str = ""
+    predecessor: Predecessor | None = None
 
     def write(self, folder: Path) -> None:
         """Write the task durably: a job that resumes does what it began, whatever the settings say by then."""
+        durable.write(folder / _TASK, self.as_json().encode())
+
+    def as_json(self) -> str:
+        """Return the task as JSON, by which it can be done again."""
         values = {
             "inputs": {
                 role: [[str(one.path), one.sha256, one.offset, one.length] for one in files]
@@ -91,13 +116,22 @@ class Task:
             "unclear": self.unclear,
             "stacks": dict(self.stacks),
             "memory_limit_mb": self.memory_limit_mb,
+            "rules": self.rules,
+            "doubt": self.doubt,
+            "manifest": self.manifest,
+            "predecessor": None if self.predecessor is None else asdict(self.predecessor),
         }
-        durable.write(folder / _TASK, json.dumps(values).encode())
+        return json.dumps(values)
 
     @classmethod
     def read(cls, folder: Path) -> "Task":
         """Return the task of a job's folder."""
-        values = json.loads((folder / _TASK).read_text())
+        return cls.from_json((folder / _TASK).read_text())
+
+    @classmethod
+    def from_json(cls, text: str) -> "Task":
+        """Return the task that `as_json` wrote."""
+        values = json.loads(text)
         return cls(
             inputs={
                 Role(role): [InputFile(Path(path), *others) for path, *others in files]
@@ -110,6 +144,10 @@ class Task:
             unclear=values["unclear"],
             stacks={Role(role): number for role, number in values["stacks"].items()},
             memory_limit_mb=values["memory_limit_mb"],
+            rules=values["rules"],
+            doubt=values["doubt"],
+            manifest=values["manifest"],
+            predecessor=None if values["predecessor"] is None else Predecessor(**values["predecessor"]),
         )
 
 
@@ -122,44 +160,53 @@ def measure(folder: str) -> str:
         If an instance is missing, or is not what was received.
     """
     from node.analysis import measure as measure_volumes  # scipy, SimpleITK: only where a step runs
-    from node.analysis import name_levels
+    from node.analysis import with_fallback
 
     place = Path(folder)
     task = Task.read(place)
     volumes, unusable = _volumes(task)
+    points, no_points = _time_points(task)
     # Half of a pair is not measured as if it had been chosen alone: that is for the site to say (post_alone).
     whole_pair = all(role in volumes for role in task.inputs if role in (Role.PRE, Role.POST))
-    named: dict[str, Any] = {role.value: volume for role, volume in volumes.items() if whole_pair}
-    study = StudyVolumes(**named)
+    measured = _VENOGRAPHY if task.doubt else frozenset(task.inputs) if whole_pair else frozenset()
+    named: dict[str, Any] = {role.value: volume for role, volume in volumes.items() if role in measured}
+    asked = plugins.load("segmenters", task.analysis.segmenter)()
     measurement = measure_volumes(
-        study,
+        StudyVolumes(**named, dynamic=points if Role.DYNAMIC in measured else ()),
         settings=task.analysis,
-        segmenter=plugins.load("segmenters", task.analysis.segmenter)(),
+        segmenter=with_fallback(asked, task.analysis.least_accepted_fraction),
         detector=plugins.load("detectors", task.analysis.detector)(),
-    )
-    measurement = name_levels(measurement, study, plugins.load("labellers", task.analysis.labeller)())
-    findings = replace(
-        measurement.findings,
-        refusals=(*unusable, *measurement.findings.refusals),
-        caveats=(*measurement.findings.caveats, *_unclear(task)),
+        labeller=plugins.load("labellers", task.analysis.labeller)(),
         suspicion=task.suspicion,
     )
+    findings = replace(
+        measurement.findings,
+        refusals=(*unusable, *no_points, *_doubt(task), *measurement.findings.refusals),
+        algorithm=_of_task(measurement.findings.algorithm, task),
+        caveats=(*measurement.findings.caveats, *_unclear(task)),
+    )
     arrays = {name: getattr(measurement.regions, name) for name in _ARRAYS}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: array for name, array in arrays.items() if array is not None})
-    durable.write(place / _REGIONS, buffer.getvalue())
+    _write_arrays(place / _REGIONS, {name: array for name, array in arrays.items() if array is not None})
+    pictures = measurement.pictures
+    layers = {f"{n} {name}": layer for n, one in enumerate(pictures) for name, layer in one.layers.items()}
+    _write_arrays(place / _PICTURES, layers)
+    if points:
+        volumes[Role.DYNAMIC] = points[-1]  # on whose slices regions are drawn
     values = {
         "findings": findings.to_json(),
         "reference": measurement.regions.reference,
+        "pictures": [
+            [one.plane, [*one.layers], one.origin_mm, one.down_mm, one.right_mm, one.lesion] for one in pictures
+        ],
         "slices": {role: list(zip(volume.instances, volume.frames, strict=True)) for role, volume in volumes.items()},
     }
     durable.write(place / _MEASUREMENT, json.dumps(values).encode())
     return str(findings.outcome)
 
 
-def report(folder: str) -> list[dict[str, str]]:
-    """Build the result objects of what was measured, and return role, UIDs and file name of each, in sending order."""
-    from node.report import SeriesEvidence, build  # highdicom: 0.5 s and 65 MB, likewise
+def report(folder: str) -> answers.Answer:
+    """Build the result objects of what was measured, and return what `answers.answer` does."""
+    from node.report import SeriesEvidence  # highdicom: 0.5 s and 65 MB, likewise
 
     place = Path(folder)
     task = Task.read(place)
@@ -169,28 +216,29 @@ def report(folder: str) -> list[dict[str, str]]:
     for role, files in task.inputs.items():
         if role is Role.SAGITTAL and not measurement.findings.names_levels:
             continue  # nothing in the report comes from it
-        headers = [dcmread(_file(one.read()), stop_before_pixels=True) for one in files]
+        headers = [dcmread(one.open(), stop_before_pixels=True) for one in files]
         measured = values["slices"].get(role.value, [])
         uids = {uid for uid, _frame in measured}  # of a series of several stacks, those of the one that was measured
-        headers = [header for header in headers if not uids or str(header.SOPInstanceUID) in uids]
+        if uids and role is not Role.DYNAMIC:  # of that one all time points were measured
+            headers = [header for header in headers if str(header.SOPInstanceUID) in uids]
         index = {str(header.SOPInstanceUID): position for position, header in enumerate(headers)}
         slices = tuple((index[uid], frame) for uid, frame in measured)
         evidence.append(SeriesEvidence(role=role.value, headers=tuple(headers), slices=slices))
-    made = build(measurement, evidence, settings=task.report, started=task.started)
-    objects = []
-    for one in made:
-        buffer = io.BytesIO()
-        one.dataset.save_as(buffer, enforce_file_format=True)
-        durable.write(place / f"{one.role}.dcm", buffer.getvalue())
-        objects.append(
-            {
-                "role": one.role,
-                "sop_instance": str(one.dataset.SOPInstanceUID),
-                "sop_class": str(one.dataset.SOPClassUID),
-                "file": f"{one.role}.dcm",
-            }
-        )
-    return objects
+    return answers.answer(place, task, measurement, evidence)
+
+
+def refuse(folder: str, code: str, text: str) -> answers.Answer:
+    """Build a report that says why nothing was measured, and return what `answers.refusal` does."""
+    from node.analysis.results import algorithm_of
+    from node.report import SeriesEvidence
+
+    task = Task.read(Path(folder))
+    evidence = [
+        SeriesEvidence(role.value, tuple(dcmread(one.open(), stop_before_pixels=True) for one in files), ())
+        for role, files in task.inputs.items()
+    ]
+    algorithm = _of_task(algorithm_of(task.analysis), task)
+    return answers.refusal(Path(folder), task, algorithm, Note(code, text), evidence)
 
 
 def read_measurement(folder: Path) -> Measurement:
@@ -204,20 +252,51 @@ def read_measurement(folder: Path) -> Measurement:
             enhancement=arrays.get("enhancement"),
             reference=values["reference"],
         )
-    return Measurement(Findings.from_json(values["findings"]), regions)
+    with np.load(folder / _PICTURES) as arrays:
+        pictures = tuple(
+            Picture(plane, {name: arrays[f"{n} {name}"] for name in layers}, (*origin,), (*down,), (*right,), lesion)
+            for n, (plane, layers, origin, down, right, lesion) in enumerate(values["pictures"])
+        )
+    return Measurement(Findings.from_json(values["findings"]), regions, pictures)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    durable.write(path, buffer.getvalue())
+
+
+def _doubt(task: Task) -> list[Note]:
+    if not task.doubt:
+        return []
+    text = f"The headers do not agree which series is before and which after contrast: {task.doubt}."
+    return [Note("ROLE-CONTRAST", text)]
+
+
+def _of_task(algorithm: Algorithm, task: Task) -> Algorithm:
+    """Return the algorithm with what it was given: the inputs, and the rule table that chose them.
+
+    The configuration hash covers the rule table, too, but not the inputs: two studies have one configuration.
+    """
+    covered = hashlib.sha256(f"{algorithm.configuration_hash}\n{task.rules}".encode()).hexdigest()
+    parameters = {**algorithm.parameters, "role_rules": task.rules, "input_manifest": task.manifest}
+    return replace(algorithm, parameters=parameters, configuration_hash=covered)
 
 
 def _unclear(task: Task) -> list[Note]:
     if not task.unclear:
         return []
-    return [Note("EMG-1", f"The order speaks of EMG, but no suspected level and side were taken: {task.unclear}.")]
+    return [Note("EMG-1", f"EMG is spoken of, but no suspected level and side were taken: {task.unclear}.")]
 
 
 def _volumes(task: Task) -> tuple[dict[Role, Volume], list[Note]]:
     """Return the volumes of the stacks that make one, and why the others do not."""
-    volumes, unusable = {}, []
+    volumes: dict[Role, Volume] = {}
+    unusable: list[Note] = []
     largest_bytes = task.memory_limit_mb * 2**20 // _SHARE_OF_A_VOLUME
     for role, files in task.inputs.items():
+        if role is Role.DYNAMIC:
+            continue
         try:
             volumes[role] = _volume([read_instance(one) for one in files], task.stacks.get(role, 1), largest_bytes)
         except VolumeError as error:
@@ -227,11 +306,40 @@ def _volumes(task: Task) -> tuple[dict[Role, Volume], list[Note]]:
     return volumes, unusable
 
 
-def _volume(instances: Sequence[Dataset], number: int, largest_bytes: int) -> Volume:
-    stacks = split(instances)
+def _time_points(task: Task) -> tuple[tuple[Volume, ...], list[Note]]:
+    """Return the volumes of a dynamic series in the order of time, and why there are none; files are read one by one.
+
+    All of them at once would take half as much memory again.
+    """
+    files = task.inputs.get(Role.DYNAMIC, ())
+    if not files:
+        return (), []
+    headers = [dcmread(one.open(), stop_before_pixels=True) for one in files]
+    places = {InstanceUID(str(header.SOPInstanceUID)): one for header, one in zip(headers, files, strict=True)}
+
+    @lru_cache(maxsize=1)  # of one instance with all time points, each stack asks for it
+    def instance_of(uid: InstanceUID) -> Dataset:
+        return read_instance(places[uid])
+
+    try:
+        stacks = split(headers)
+        number = task.stacks.get(Role.DYNAMIC, 1)
+        _chosen(stacks, number)
+        found = time_points(stacks, number)
+        largest_bytes = task.memory_limit_mb * 2**20 // _SHARE_OF_A_DYNAMIC
+        return read_time_points(found, instance_of, largest_bytes=largest_bytes), []
+    except VolumeError as error:
+        return (), [Note(error.code, f"{Role.DYNAMIC} series: {error.text}")]
+
+
+def _chosen(stacks: Sequence[Stack], number: int) -> Stack:
     if not 0 < number <= len(stacks):
         raise VolumeError("IN-1", f"stack {number} was chosen, the series has {len(stacks)}")
-    stack = stacks[number - 1]
+    return stacks[number - 1]
+
+
+def _volume(instances: Sequence[Dataset], number: int, largest_bytes: int) -> Volume:
+    stack = _chosen(split(instances), number)
     if any(frame.tile for frame in stack.frames):  # no frame of a SEG could name the tile that it was drawn on
         raise VolumeError("IN-1", "the slices are the tiles of a mosaic: results could not refer to them")
     return read_volume(stack, by_uid(instances).__getitem__, largest_bytes=largest_bytes)
@@ -239,8 +347,4 @@ def _volume(instances: Sequence[Dataset], number: int, largest_bytes: int) -> Vo
 
 def read_instance(one: InputFile) -> Dataset:
     """Return an instance with its pixels; SpoolError as of `InputFile.read`."""
-    return dcmread(_file(one.read()))
-
-
-def _file(content: bytes | memoryview) -> BinaryIO:
-    return io.BytesIO(content) if isinstance(content, bytes) else as_file(content)
+    return dcmread(one.open())

@@ -11,6 +11,7 @@ Through this door comes what the receiving process needs; `node.ledger.ledger` n
 from node.ledger.arrivals import Arrivals
 from node.ledger.commitments import Commitments, Owing
 from node.ledger.database import Database, open_database
+from node.ledger.deliveries import Deliveries
 from node.ledger.expectations import Expectations, Noted
 
-__all__ = ["Arrivals", "Commitments", "Database", "Expectations", "Noted", "Owing", "open_database"]
+__all__ = ["Arrivals", "Commitments", "Database", "Deliveries", "Expectations", "Noted", "Owing", "open_database"]

@@ -27,6 +27,13 @@ _ENTER_SERIES = """
     VALUES (?, ?, ?)
     ON CONFLICT (uid, study) DO UPDATE SET last_seen_s = excluded.last_seen_s, whole_by = NULL
 """
+_OUR_RESULT = "a result of this node, sent back"
+# Last seen never: it holds up nobody who waits until a study is quiet.
+_ENTER_SERIES_OF_OURS = f"""
+    INSERT INTO series (uid, study, last_seen_s, whole_by)
+    VALUES (?, ?, 0, '{_OUR_RESULT}')
+    ON CONFLICT (uid, study) DO NOTHING
+"""
 _ENTER_SEGMENT = """
     INSERT INTO segment (number, generation, written, sequence)
     VALUES (?, ?, ?, ?)
@@ -58,7 +65,7 @@ _EXPIRE = f"""
             FROM job
             JOIN result ON result.job = job.id
             JOIN delivery ON delivery.sop_instance = result.sop_instance
-            WHERE job.study = study.uid AND delivery.state = '{DeliveryState.OWED}'
+            WHERE job.study = study.uid AND delivery.state IN ('{DeliveryState.OWED}', '{DeliveryState.HELD}')
         )
 """
 
@@ -104,6 +111,8 @@ class Arrivals:
 
         An instance reopens its study, unless that is held. A study is held when an instance contradicts one of the
         same SOP Instance UID, or when its instances are of two patients. What is entered already is left as it is.
+        A result of this node that an archive sends back is kept, and does none of this: else each report would have
+        its own study measured again, for ever where archives route on arrival.
 
         Parameters
         ----------
@@ -120,11 +129,14 @@ class Arrivals:
                     "UPDATE series SET last_seen_s = ? WHERE (uid, study) = (?, ?)", (now, series, study)
                 )
                 connection.execute("UPDATE study SET last_seen_s = ? WHERE uid = ?", (now, study))
-            held = _enter_studies(connection, received, now)
-            members = {(one.origin.series, one.origin.study) for one in received}
+            ours = {one.place for one in received if _is_result(connection, one)}
+            others = [one for one in received if one.place not in ours]
+            held = _enter_studies(connection, others, now)
+            _enter_of_ours(connection, [one for one in received if one.place in ours], now)
+            members = {(one.origin.series, one.origin.study) for one in others}
             connection.executemany(_ENTER_SERIES, [(*member, now) for member in members])
             connection.executemany(_ENTER_INSTANCE, map(_instance_row, received))
-            for one in received:
+            for one in others:
                 if one.contradicts:
                     held += _hold_others(connection, one, now)
             last = {one.following.segment: one.following for one in received}
@@ -142,7 +154,7 @@ class Arrivals:
         expired = f"SELECT uid FROM study WHERE state = '{StudyState.EXPIRED}'"
         with self._database.begin() as connection:
             gone = connection.execute(_EXPIRE, (before_s,)).rowcount
-            for table in ("instance", "series", "expectation", "procedure_step"):
+            for table in ("instance", "series", "expectation", "expected_instance", "procedure_step"):
                 connection.execute(f"DELETE FROM {table} WHERE study IN ({expired})")
         return gone
 
@@ -191,6 +203,25 @@ class Arrivals:
         """Return how many rows refer to each segment."""
         wanted = "SELECT segment, count(*) FROM instance GROUP BY segment"
         return dict(self._database.connection.execute(wanted).fetchall())
+
+
+def _is_result(connection: Connection, one: ReceivedInstance) -> bool:
+    """Return whether an instance is a result of this node: known by its UID, which names what was measured and how."""
+    wanted = """
+        SELECT 1 FROM result WHERE sop_instance = :uid UNION ALL SELECT 1 FROM delivery WHERE sent_instance = :uid
+    """
+    return connection.execute(wanted, {"uid": one.origin.sop_instance}).fetchone() is not None
+
+
+def _enter_of_ours(connection: Connection, received: Sequence[ReceivedInstance], now: float) -> None:
+    """Enter series of our own results; and their study, where an archive has moved them to one that we do not know."""
+    for one in received:
+        origin, state = one.origin, StudyState.NOT_ELIGIBLE
+        if connection.execute("SELECT 1 FROM study WHERE uid = ?", (origin.study,)).fetchone() is None:
+            patient = (origin.patient_id, origin.issuer)
+            values = (origin.study, alias(origin.study), state, _OUR_RESULT, 1, *patient, now, now, now)
+            connection.execute(_ENTER_STUDY, values)
+        connection.execute(_ENTER_SERIES_OF_OURS, (origin.series, origin.study))
 
 
 def _enter_studies(connection: Connection, received: Sequence[ReceivedInstance], now: float) -> list[HeldStudy]:

@@ -19,6 +19,8 @@ _EXPECT = """
     VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (study, series, source) DO UPDATE SET instances = excluded.instances, noted_s = excluded.noted_s
 """
+_FORGET_NAMES = "DELETE FROM expected_instance WHERE (study, series, source) = (?, ?, ?)"
+_NAME = "INSERT INTO expected_instance (study, series, source, sop_instance) VALUES (?, ?, ?, ?)"
 _BEGIN_STEP = """
     INSERT INTO procedure_step (sop_instance, study, state, calling_ae, updated_s)
     VALUES (?, ?, ?, ?, ?)
@@ -26,6 +28,10 @@ _BEGIN_STEP = """
 _SET_STEP = "UPDATE procedure_step SET state = ?, updated_s = ? WHERE sop_instance = ?"
 _FORGET = (
     "DELETE FROM procedure_step WHERE updated_s < ? AND study NOT IN (SELECT uid FROM study)",
+    """
+    DELETE FROM expected_instance WHERE study IN (SELECT study FROM expectation WHERE noted_s < ?)
+        AND study NOT IN (SELECT uid FROM study)
+    """,
     "DELETE FROM expectation WHERE noted_s < ? AND study NOT IN (SELECT uid FROM study)",
 )
 _NAMED = "(SELECT uid FROM study WHERE :study IN (uid, alias))"
@@ -104,5 +110,8 @@ def _expect_made(connection: Connection, step: PerformedStep, studies: Set[str],
     """Expect what a step made, if it has but one study: it does not say which series is of which."""
     if len(studies) == 1 and step.made:
         (study,) = studies
-        rows = [(study, series, MPPS, instances, now) for series, instances in step.made.items() if instances]
-        connection.executemany(_EXPECT, rows)
+        made = {series: instances for series, instances in step.made.items() if instances}
+        connection.executemany(_EXPECT, [(study, series, MPPS, len(made[series]), now) for series in made])
+        connection.executemany(_FORGET_NAMES, [(study, series, MPPS) for series in made])
+        named = [(study, series, MPPS, uid) for series, instances in made.items() for uid in sorted(instances)]
+        connection.executemany(_NAME, named)

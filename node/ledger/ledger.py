@@ -1,6 +1,6 @@
 """What becomes of what arrived: studies, jobs, results, deliveries; each method is one transaction."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +13,17 @@ from node.eventlog import alias
 from node.ledger.arrivals import Arrivals
 from node.ledger.database import Database
 from node.ledger.engine import engine_of
-from node.ledger.expectations import Expectations
 from node.ledger.schema import (
     delivery,
     expectation,
+    expected_instance,
     instance,
     job,
     procedure_step,
+    quarantine,
     result,
     retrieval,
+    ruling,
     series,
     stack,
     study,
@@ -29,15 +31,17 @@ from node.ledger.schema import (
 from node.records import (
     Confidence,
     Contrast,
-    DeliveryRecord,
     DeliveryState,
     Expectation,
     Job,
     Place,
+    Quarantined,
     ResultRecord,
+    ResultRole,
     RetrievalReason,
     Role,
     RoleDecision,
+    Ruling,
     SeriesProgress,
     SeriesRole,
     StackKey,
@@ -45,9 +49,7 @@ from node.records import (
 )
 
 Enqueue = Callable[[sa.Connection, Job], None]
-EnqueueDelivery = Callable[[sa.Connection, str, str], None]
 SUPERSEDED = "superseded"
-EnqueueAgain = Callable[[sa.Connection, str, str, int], None]  # the last: attempts that were spent before
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +114,16 @@ class SeriesRow:
 
 @dataclass(frozen=True, slots=True)
 class StackRow:
-    """A stack as an operator sees it; of a series that was not looked at, number 0 and no decision."""
+    """A stack as an operator sees it; of a series that was not looked at, number 0 and no decision.
+
+    `instances` are those of its series.
+    """
 
     series_alias: str
     number: int
     decision: RoleDecision | None
     whole_by: str
+    instances: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,11 @@ _GATHERING = (
     .where(study.c.state == StudyState.GATHERING, sa.not_(_IS_PRIOR))
     .order_by(study.c.first_seen_s, study.c.uid)
 )
+# A result of ours that came back is no part of what is measured (`arrivals`).
+_IS_RESULT = sa.or_(
+    sa.exists().where(result.c.sop_instance == instance.c.sop_instance),
+    sa.exists().where(delivery.c.sent_instance == instance.c.sop_instance),
+)
 _COUNTED = (
     sa.select(
         series.c.study, series.c.uid.label("series"), series.c.last_seen_s, instance.c.calling_ae,
@@ -146,7 +157,7 @@ _COUNTED = (
     )
     .join(study, study.c.uid == series.c.study)
     .join(instance, sa.and_(_counts, instance.c.series == series.c.uid, instance.c.study == series.c.study))
-    .where(study.c.state == StudyState.GATHERING)
+    .where(study.c.state == StudyState.GATHERING, sa.not_(_IS_RESULT))
     .group_by(series.c.study, series.c.uid, series.c.last_seen_s, instance.c.calling_ae)
     .order_by(series.c.study, series.c.uid)
 )  # fmt: skip
@@ -200,22 +211,21 @@ class Ledger:
             left_out = sa.select(sa.func.count()).select_from(instance).where(of_study, instance.c.contradicts)
             return connection.execute(left_out).scalar_one()
 
-    def force(self, study_name: str, who: str) -> bool:
-        """Have a study, by its alias or UID, closed at the next look with what is there; False if none gathers.
+    def force(self, study_name: str, who: str, *, now: float) -> bool:
+        """Have a study, by its alias or UID, closed at the next look with what is there.
 
-        A prior of another study never gathers in this sense: `gathering` leaves it out.
+        Of a study that was found not eligible, or was set aside, it is decided again. False if there is no such study
+        in one of these states, or it is a prior of another, or holds nothing but results of ours.
         """
+        named = sa.or_(study.c.alias == study_name, study.c.uid == study_name)
+        gathers = sa.and_(study.c.state == StudyState.GATHERING, sa.not_(_IS_PRIOR))
+        to_measure = sa.exists().where(instance.c.study == study.c.uid, _counts, sa.not_(_IS_RESULT))
+        was_refused = sa.and_(study.c.state == StudyState.NOT_ELIGIBLE, sa.not_(_IS_PRIOR), to_measure)
+        again = {"state": StudyState.GATHERING, "reason": "", "changes": study.c.changes + 1, "since_s": now}
         with self.engine.begin() as connection:
-            return bool(
-                connection.execute(
-                    study.update()
-                    .where(
-                        sa.or_(study.c.alias == study_name, study.c.uid == study_name),
-                        study.c.state == StudyState.GATHERING,
-                        sa.not_(_IS_PRIOR),
-                    )
-                    .values(forced_by=who)
-                ).rowcount
+            return any(
+                connection.execute(study.update().where(named, state).values(forced_by=who, **values)).rowcount
+                for state, values in ((gathers, {}), (was_refused, again))
             )
 
     # ---------------------------------------------------------------- completion
@@ -227,7 +237,7 @@ class Ledger:
             if not studies:
                 return []
             counted = _by_study(connection.execute(_COUNTED))
-            expected = _by_study(connection.execute(_of_gathering(expectation)))
+            expected = _by_study(connection.execute(_EXPECTED))
             steps = _by_study(connection.execute(_of_gathering(procedure_step)))
         return [
             _gathering(row, counted[row.uid], expected.get(row.uid, []), steps.get(row.uid, []))
@@ -239,10 +249,6 @@ class Ledger:
         """Note what a study waits for, for people to see; nothing if it has grown meanwhile."""
         with self.engine.begin() as connection:
             connection.execute(study.update().where(_is_as_seen(gathered)).values(reason=reason))
-
-    def expect(self, study_uid: str, series_uid: str, source: str, instances: int, *, now: float) -> None:
-        """Note how many instances a series has, or with an empty `series_uid` a study, by the word of `source`."""
-        Expectations(self.database).expect(study_uid, series_uid, source, instances, now=now)
 
     def restart_quiet(self, *, now: float) -> None:
         """Restart the quiet time of what gathers: by a clock that was set nobody can tell how long it was."""
@@ -306,7 +312,7 @@ class Ledger:
                 sa.func.min(instance.c.calling_ae).label("sender"),
             )
             .join(instance, sa.and_(_counts, instance.c.study == study.c.uid))
-            .where(study.c.last_seen_s >= since_s)
+            .where(study.c.last_seen_s >= since_s, sa.not_(_IS_RESULT))
             .group_by(study.c.uid, instance.c.series)
             .order_by(study.c.first_seen_s, study.c.uid, instance.c.series)
         )  # fmt: skip
@@ -377,7 +383,7 @@ class Ledger:
             made = Job(f"{alias(gathered.study)}-{generation}", gathered.study, generation)
             connection.execute(
                 job.insert().values(
-                    id=made.id, study=made.study, generation=generation, created_s=now,
+                    id=made.id, study=made.study, generation=generation, created_s=now, task="",
                     selection={
                         role.value: _members(connection, made.study, key.series) for role, key in selection.items()
                     },
@@ -435,6 +441,93 @@ class Ledger:
             numbers = connection.execute(sa.select(job.c.stacks).where(job.c.id == job_id)).scalar_one()
         return {Role(role): number for role, number in numbers.items()}
 
+    def decisions(self, job_id: str) -> dict[Role, RoleDecision]:
+        """Return, for each role of a job, what its study's last closing decided of the stack."""
+        with self.engine.connect() as connection:
+            selection, numbers = connection.execute(
+                sa.select(job.c.selection, job.c.stacks).where(job.c.id == job_id)
+            ).one()
+            found = {
+                Role(role): _decision(
+                    connection.execute(
+                        sa.select(stack)
+                        .join(instance, sa.and_(instance.c.study == stack.c.study, instance.c.series == stack.c.series))
+                        .where(instance.c.id == min(members), stack.c.number == numbers[role])
+                    ).one_or_none()
+                )
+                for role, members in selection.items()
+                if members
+            }
+        return {role: decision for role, decision in found.items() if decision is not None}
+
+    def note_task(self, job_id: str, task: str) -> None:
+        """Keep what a job was told, so that its numbers can be made again."""
+        with self.engine.begin() as connection:
+            connection.execute(job.update().where(job.c.id == job_id).values(task=task))
+
+    def earlier_report(self, job_id: str) -> ResultRecord | None:
+        """Return the last report that was made of a job's study and still holds: a newer one replaces it."""
+        own = sa.select(job.c.study).where(job.c.id == job_id).scalar_subquery()
+        last = (
+            sa.select(ruling.c.ruling)
+            .where(ruling.c.job == result.c.job)
+            .order_by(ruling.c.id.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        wanted = (
+            sa.select(result)
+            .join(job, job.c.id == result.c.job)
+            .where(
+                job.c.study == own,
+                result.c.role == ResultRole.SR,
+                sa.func.coalesce(last, Ruling.APPROVED) == Ruling.APPROVED,
+            )
+            .order_by(job.c.generation.desc(), sa.literal_column("result.rowid").desc())
+            .limit(1)
+        )
+        with self.engine.connect() as connection:
+            row = connection.execute(wanted).one_or_none()
+        if row is None:
+            return None
+        return ResultRecord(InstanceUID(row.sop_instance), row.sop_class, row.job, row.role, row.path)
+
+    def report(self, sop_instance: str) -> tuple[ResultRecord, str] | None:
+        """Return a report, by its SOP Instance UID or one that it was sent under, and what its job was told."""
+        sent_as = sa.exists().where(
+            delivery.c.sop_instance == result.c.sop_instance, delivery.c.sent_instance == sop_instance
+        )
+        wanted = (
+            sa.select(result, job.c.task)
+            .join(job, job.c.id == result.c.job)
+            .where(result.c.role == ResultRole.SR, sa.or_(result.c.sop_instance == sop_instance, sent_as))
+        )
+        with self.engine.connect() as connection:
+            row = connection.execute(wanted).first()
+        if row is None or not row.task:
+            return None
+        found = ResultRecord(InstanceUID(row.sop_instance), row.sop_class, row.job, row.role, row.path)
+        return found, row.task
+
+    def quarantined(self, job_id: str, objects: Sequence[Quarantined]) -> None:
+        """Note which objects of a job's last attempt the output gate held back: often none."""
+        with self.engine.begin() as connection:
+            connection.execute(quarantine.delete().where(quarantine.c.job == job_id))
+            for one in objects:
+                values = {"job": job_id, "role": one.role, "path": one.path, "faults": one.faults}
+                connection.execute(sqlite.insert(quarantine).values(values).on_conflict_do_nothing())
+
+    def in_quarantine(self, job_id: str | None = None) -> dict[str, list[Quarantined]]:
+        """Return what the output gate held back, by job; of one job if given."""
+        wanted = sa.select(quarantine).order_by(quarantine.c.job, quarantine.c.role)
+        if job_id is not None:
+            wanted = wanted.where(quarantine.c.job == job_id)
+        found: dict[str, list[Quarantined]] = {}
+        with self.engine.connect() as connection:
+            for row in connection.execute(wanted):
+                found.setdefault(row.job, []).append(Quarantined(row.role, row.path, row.faults))
+        return found
+
     def note_inputs(self, job_id: str, digest: str) -> str | None:
         """Note what a job measures, and return the older job that has results of just that, if there is one."""
         with self.engine.begin() as connection:
@@ -454,12 +547,16 @@ class Ledger:
         job_id: str,
         outcome: str,
         results: Sequence[ResultRecord],
-        destinations: Iterable[str],
+        owed: Mapping[str, Collection[str]],
         *,
-        enqueue: EnqueueDelivery,
         now: float,
+        review: bool = False,
     ) -> None:
-        """Close a job and owe its results to the destinations: one transaction. Repeating it changes nothing."""
+        """Close a job and owe its results to the destinations: one transaction. Repeating it changes nothing.
+
+        `owed`: for each destination the roles of the objects that it is to get. With `review` none gets any before a
+        person has approved them.
+        """
         with self.engine.begin() as connection:
             connection.execute(job.update().where(job.c.id == job_id).values(outcome=outcome, settled_s=now))
             for one in results:
@@ -474,18 +571,25 @@ class Ledger:
                     )
                     .on_conflict_do_nothing()
                 )
-            for destination in destinations:
-                for one in results:
+            if review and results:
+                waits = sa.select(ruling.c.id).where(ruling.c.job == job_id, ruling.c.ruling == Ruling.WAITING)
+                if connection.execute(waits).first() is None:
                     connection.execute(
-                        sqlite.insert(delivery)
-                        .values(
-                            sop_instance=one.sop_instance, destination=destination, state=DeliveryState.OWED,
-                            attempts=0, status="", updated_s=now,
-                        )
-                        .on_conflict_do_nothing()
-                    )  # fmt: skip
-                if results:
-                    enqueue(connection, job_id, destination)
+                        ruling.insert().values(job=job_id, ruling=Ruling.WAITING, who="", reason="", decided_s=now)
+                    )
+                return
+            for destination, roles in owed.items():
+                for one in results:
+                    if one.role in roles:
+                        connection.execute(
+                            sqlite.insert(delivery)
+                            .values(
+                                sop_instance=one.sop_instance, destination=destination, state=DeliveryState.OWED,
+                                attempts=0, turns=0, status="", updated_s=now, next_try_s=now, sent_class="",
+                                sent_instance="", transaction_uid="", released_by="",
+                            )
+                            .on_conflict_do_nothing()
+                        )  # fmt: skip
 
     def reopen(self, job_id: str) -> None:
         """Forget how a job ended: it is tried again."""
@@ -496,53 +600,6 @@ class Ledger:
         """Write down why a job came to nothing."""
         with self.engine.begin() as connection:
             connection.execute(job.update().where(job.c.id == job_id).values(outcome=reason, settled_s=now))
-
-    # ---------------------------------------------------------------- delivery
-
-    def owed(self, job_id: str, destination: str) -> list[ResultRecord]:
-        """Return what a destination has not yet taken of a job's results, references before the report."""
-        wanted = (
-            sa.select(result)
-            .join(delivery, delivery.c.sop_instance == result.c.sop_instance)
-            .where(
-                result.c.job == job_id, delivery.c.destination == destination, delivery.c.state == DeliveryState.OWED
-            )
-            .order_by(result.c.role)  # "seg..." before "sr": every reference resolves on arrival
-        )
-        with self.engine.connect() as connection:
-            rows = connection.execute(wanted).all()
-        return [ResultRecord(InstanceUID(row.sop_instance), row.sop_class, row.job, row.role, row.path) for row in rows]
-
-    def note_delivery(
-        self, sop_instance: str, destination: str, state: DeliveryState, status: str, *, attempt: int, now: float
-    ) -> None:
-        """Write down what became of one object in one attempt."""
-        with self.engine.begin() as connection:
-            connection.execute(
-                delivery.update()
-                .where(delivery.c.sop_instance == sop_instance, delivery.c.destination == destination)
-                .values(state=state, status=status, attempts=attempt, updated_s=now)
-            )
-
-    def owe_again(self, job_id: str, *, enqueue: EnqueueAgain, now: float) -> int:
-        """Owe again what was abandoned of a job's results, and return how many objects that are: one transaction."""
-        results = sa.select(result.c.sop_instance).where(result.c.job == job_id)
-        abandoned = sa.and_(delivery.c.sop_instance.in_(results), delivery.c.state == DeliveryState.ABANDONED)
-        with self.engine.begin() as connection:
-            owed = connection.execute(
-                delivery.update()
-                .where(abandoned)
-                .values(state=DeliveryState.OWED, updated_s=now)
-                .returning(delivery.c.destination)
-            ).scalars().all()  # fmt: skip
-            for destination in sorted(set(owed)):
-                spent = connection.execute(  # by any of the job's objects: the ids of those attempts are taken
-                    sa.select(sa.func.max(delivery.c.attempts)).where(
-                        delivery.c.sop_instance.in_(results), delivery.c.destination == destination
-                    )
-                ).scalar_one()
-                enqueue(connection, job_id, destination, spent)
-        return len(owed)
 
     # ---------------------------------------------------------------- what people look at
 
@@ -597,8 +654,13 @@ class Ledger:
 
     def stack_rows(self, study_name: str) -> list[StackRow]:
         """Return the stacks of a study, by its alias or UID, as its last closing found them, series by series."""
+        instances = (
+            sa.select(sa.func.count())
+            .where(_counts, instance.c.study == series.c.study, instance.c.series == series.c.uid)
+            .scalar_subquery()
+        )
         wanted = (
-            sa.select(series.c.uid, series.c.whole_by, stack)
+            sa.select(series.c.uid, series.c.whole_by, instances.label("instances"), stack)
             .join(study, study.c.uid == series.c.study)
             .outerjoin(stack, sa.and_(stack.c.series == series.c.uid, stack.c.study == series.c.study))
             .where(sa.or_(study.c.alias == study_name, study.c.uid == study_name))
@@ -606,44 +668,13 @@ class Ledger:
         )
         with self.engine.connect() as connection:
             rows = connection.execute(wanted).all()
-        return [StackRow(alias(row.uid), row.number or 0, _decision(row), row.whole_by or "") for row in rows]
-
-    def delivery_rows(self, job_id: str) -> list[DeliveryRecord]:
-        """Return the deliveries of one job."""
-        wanted = (
-            sa.select(delivery, result.c.role)
-            .join(result, result.c.sop_instance == delivery.c.sop_instance)
-            .where(result.c.job == job_id)
-            .order_by(delivery.c.destination, result.c.role)
-        )
-        with self.engine.connect() as connection:
-            return [
-                DeliveryRecord(
-                    InstanceUID(row.sop_instance),
-                    row.role,
-                    row.destination,
-                    DeliveryState(row.state),
-                    row.attempts,
-                    row.status,
-                )
-                for row in connection.execute(wanted)
-            ]
+        return [
+            StackRow(alias(row.uid), row.number or 0, _decision(row), row.whole_by or "", row.instances) for row in rows
+        ]
 
     def held_studies(self) -> list[str]:
         """Return the aliases of the studies that wait for `release`."""
         wanted = sa.select(study.c.alias).where(study.c.state == StudyState.HELD).order_by(study.c.first_seen_s)
-        with self.engine.connect() as connection:
-            return list(connection.execute(wanted).scalars())
-
-    def jobs_with_abandoned(self) -> list[str]:
-        """Return the jobs of which a destination never took an object: the operator's list."""
-        wanted = (
-            sa.select(result.c.job)
-            .join(delivery, delivery.c.sop_instance == result.c.sop_instance)
-            .where(delivery.c.state == DeliveryState.ABANDONED)
-            .distinct()
-            .order_by(result.c.job)
-        )
         with self.engine.connect() as connection:
             return list(connection.execute(wanted).scalars())
 
@@ -687,6 +718,23 @@ def _of_gathering(table: sa.Table) -> sa.Select[Any]:
     return sa.select(table).join(study, study.c.uid == table.c.study).where(study.c.state == StudyState.GATHERING)
 
 
+_NAMES = (
+    expected_instance.c.study == expectation.c.study,
+    expected_instance.c.series == expectation.c.series,
+    expected_instance.c.source == expectation.c.source,
+)
+_ARRIVED = sa.exists().where(
+    _counts,
+    instance.c.sop_instance == expected_instance.c.sop_instance,
+    instance.c.study == expected_instance.c.study,
+    instance.c.series == expected_instance.c.series,
+)
+_EXPECTED = _of_gathering(expectation).add_columns(
+    sa.select(sa.func.count()).where(*_NAMES).scalar_subquery().label("named"),
+    sa.select(sa.func.count()).where(*_NAMES, _ARRIVED).scalar_subquery().label("arrived"),
+)
+
+
 def _by_study(rows: Iterable[sa.Row[Any]]) -> dict[str, list[sa.Row[Any]]]:
     found: dict[str, list[sa.Row[Any]]] = {}
     for row in rows:
@@ -703,7 +751,8 @@ def _gathering(
     """Return a study of its row and what belongs to it."""
     told: dict[str, list[Expectation]] = {}
     for one in expected:
-        told.setdefault(one.series, []).append(Expectation(one.source, one.instances, one.noted_s))
+        missing = one.named - one.arrived if one.named else None
+        told.setdefault(one.series, []).append(Expectation(one.source, one.instances, one.noted_s, missing))
     of_series: dict[str, list[sa.Row[Any]]] = {}
     for one in counted:
         of_series.setdefault(one.series, []).append(one)
@@ -741,9 +790,9 @@ def _stack_values(study_uid: StudyUID, key: StackKey, decision: RoleDecision) ->
     }
 
 
-def _decision(row: sa.Row[Any]) -> RoleDecision | None:
+def _decision(row: sa.Row[Any] | None) -> RoleDecision | None:
     """Return the decision of a row of `stack`, if it is one."""
-    if row.role is None:
+    if row is None or row.role is None:
         return None
     return RoleDecision(
         SeriesRole(row.role),

@@ -1,5 +1,6 @@
 """What archives are asked to send: each series once, and no study of which the instances contradict one another."""
 
+import math
 import sqlite3
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -63,11 +64,31 @@ _KEEP_PRIORS = f"""
     RETURNING alias
 """
 _SHOWN = f"""
-    SELECT study, reason, archive, state, attempts, status, next_try_s
+    SELECT study, series, reason, archive, state, attempts, status, next_try_s, settled_s, instances
     FROM retrieval
-    WHERE state = '{RetrievalState.ASKED}' OR (state = '{RetrievalState.FAILED}' AND settled_s > ?)
+    WHERE (
+            state = '{RetrievalState.ASKED}'
+            OR (state = '{RetrievalState.FAILED}' AND settled_s > :failed_after_s)
+            OR (state = '{RetrievalState.DONE}' AND settled_s > :done_after_s)
+        )
+        AND (:study IS NULL OR :study IN (study, for_study))
     ORDER BY asked_s DESC, id
-    LIMIT ?
+    LIMIT :limit
+"""
+_PRIOR_NAMED = f"""
+    SELECT uid FROM study
+    WHERE :name IN (uid, alias) AND state IN ('{StudyState.GATHERING}', '{StudyState.NOT_ELIGIBLE}') AND {_IS_PRIOR}
+"""
+# The rows stay: by them nobody asks for these series again.
+_IS_NO_PRIOR = f"""
+    UPDATE retrieval
+    SET reason = '{RetrievalReason.OPERATOR}'
+    WHERE study = ? AND reason = '{RetrievalReason.PRIOR}'
+"""
+_GATHER = f"""
+    UPDATE study
+    SET state = '{StudyState.GATHERING}', reason = '', changes = changes + 1, since_s = ?, whole_by = NULL
+    WHERE uid = ?
 """
 
 
@@ -82,15 +103,21 @@ class _Before:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalRow:
-    """A retrieval as an operator sees it: of a study by its alias; times in seconds since 1970."""
+    """A retrieval as an operator sees it: of a study and series by alias; times in seconds since 1970.
+
+    `instances` is how many the archive says there are, or, when it is done, how many of the series are here.
+    """
 
     study: str
+    series: str
     reason: str
     archive: str
     state: str
     attempts: int
     status: str
     next_try_s: float
+    settled_s: float | None
+    instances: int | None
 
 
 class Retrievals:
@@ -177,10 +204,31 @@ class Retrievals:
         with self._database.begin() as connection:
             return [name for (name,) in connection.execute(_KEEP_PRIORS, (now, seen_before_s)).fetchall()]
 
-    def rows(self, *, failed_after_s: float, limit: int = 50) -> list[RetrievalRow]:
-        """Return the retrievals that are open, and those that failed since a moment; newest first."""
-        shown = self._database.connection.execute(_SHOWN, (failed_after_s, limit)).fetchall()
-        return [RetrievalRow(alias(study), *rest) for study, *rest in shown]
+    def adopt(self, study_name: str, *, now: float) -> bool:
+        """Take the mark of a prior from a study, by its alias or UID, so that it gathers; False if it has none.
+
+        What was dropped since, and what is held, is left as it is.
+        """
+        with self._database.begin() as connection:
+            found = connection.execute(_PRIOR_NAMED, {"name": study_name}).fetchone()
+            if found is None:
+                return False
+            connection.execute(_IS_NO_PRIOR, found)
+            connection.execute(_GATHER, (now, *found))
+        return True
+
+    # ---------------------------------------------------------------- what people look at
+
+    def rows(
+        self, *, failed_after_s: float, done_after_s: float = math.inf, study: str | None = None, limit: int = 50
+    ) -> list[RetrievalRow]:
+        """Return the retrievals that are open, and those that failed, or were done, since a moment; newest first.
+
+        `study`: those of the study of this UID, or made for it, alone.
+        """
+        asked = {"failed_after_s": failed_after_s, "done_after_s": done_after_s, "study": study, "limit": limit}
+        shown = self._database.connection.execute(_SHOWN, asked).fetchall()
+        return [RetrievalRow(alias(of_study), alias(series), *rest) for of_study, series, *rest in shown]
 
 
 def _enter(connection: sqlite3.Connection, one: Wanted, most_series: int, now: float) -> bool:

@@ -19,6 +19,7 @@ from node.records import (
     DeliveryState,
     RetrievalReason,
     RetrievalState,
+    Ruling,
     SeriesRole,
     StudyState,
 )
@@ -124,11 +125,12 @@ job = sa.Table(
     sa.Column("selection", sa.JSON, nullable=False),
     sa.Column("stacks", sa.JSON, nullable=False),
     sa.Column("input_digest", sa.Text),
+    sa.Column("task", sa.Text, nullable=False),
     sa.Column("outcome", sa.Text),
     sa.Column("created_s", sa.Float, nullable=False),
     sa.Column("settled_s", sa.Float),
     comment="A measurement of a study: in each role, which instances (by id), and which stack of their series; how it "
-    "ended. Its state is the queue's.",
+    "ended. Its state is the queue's. `task`: all that it was told, as JSON, to do it again by; empty before it began.",
 )
 result = sa.Table(
     "result",
@@ -140,6 +142,28 @@ result = sa.Table(
     sa.Column("path", sa.Text, nullable=False),
     comment="A result object; `path` is relative to the folder of results.",
 )
+quarantine = sa.Table(
+    "quarantine",
+    metadata,
+    sa.Column("job", sa.ForeignKey("job.id"), primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("faults", sa.Text, nullable=False),
+    comment="A result object that the output gate held back, of a job's last attempt; `path` is relative to the folder "
+    "of the quarantine.",
+)
+ruling = sa.Table(
+    "ruling",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("job", sa.ForeignKey("job.id"), nullable=False, index=True),
+    sa.Column("ruling", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("decided_s", sa.Float, nullable=False),
+    _one_of("ruling", Ruling),
+    comment="What people decided about the results of a job, or have to; the last one holds.",
+)
 delivery = sa.Table(
     "delivery",
     metadata,
@@ -149,8 +173,17 @@ delivery = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("updated_s", sa.Float, nullable=False),
+    sa.Column("turns", sa.Integer, nullable=False),
+    sa.Column("next_try_s", sa.Float),
+    sa.Column("sent_class", sa.Text, nullable=False),
+    sa.Column("sent_instance", sa.Text, nullable=False, index=True),
+    sa.Column("transaction_uid", sa.Text, nullable=False, index=True),
+    sa.Column("released_by", sa.Text, nullable=False),
+    sa.Index("delivery_by_turn", "destination", "next_try_s"),
     _one_of("state", DeliveryState),
-    comment="One object owed to one destination.",
+    comment="One object owed to one destination, and how far it is proven to be there; without `next_try_s` nothing "
+    "follows; `turns` are those in vain since it came into its state. `sent_class`, `sent_instance`: what was sent "
+    "instead; `transaction_uid`: the commitment that was asked for.",
 )
 commitment = sa.Table(
     "commitment",
@@ -203,6 +236,15 @@ expectation = sa.Table(
     sa.Column("noted_s", sa.Float, nullable=False),
     comment="How many instances a series has, or with an empty `series` a study, by the word of `source`.",
 )
+expected_instance = sa.Table(
+    "expected_instance",
+    metadata,
+    sa.Column("study", sa.Text, primary_key=True),
+    sa.Column("series", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("sop_instance", sa.Text, primary_key=True),
+    comment="The instances of an expectation whose `source` names them.",
+)
 procedure_step = sa.Table(
     "procedure_step",
     metadata,
@@ -222,12 +264,14 @@ emg_statement = sa.Table(
     sa.Column("study", sa.Text, nullable=False, index=True),
     sa.Column("accession_number", sa.Text, nullable=False, index=True),
     sa.Column("patient_id", sa.Text, nullable=False, index=True),
+    sa.Column("issuer", sa.Text, nullable=False),
     sa.Column("study_date", sa.Text, nullable=False),
     sa.Column("level", sa.Text, nullable=False),
     sa.Column("side", sa.Text, nullable=False),
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("entered_s", sa.Float, nullable=False),
-    comment="What was told of an EMG finding, and for which study, by one of its keys; it may come before the study.",
+    comment="What was told of an EMG finding, and for which study, by one of its keys; it may come before the study. "
+    "Keys are text, not bytes as in `study`: whoever tells does not know the study's character set.",
 )
 emg_suspicion = sa.Table(
     "emg_suspicion",
@@ -235,6 +279,7 @@ emg_suspicion = sa.Table(
     sa.Column("study", sa.ForeignKey("study.uid"), primary_key=True),
     sa.Column("accession_number", sa.Text, nullable=False, index=True),
     sa.Column("patient_id", sa.Text, nullable=False, index=True),
+    sa.Column("issuer", sa.Text, nullable=False),
     sa.Column("study_date", sa.Text, nullable=False),
     sa.Column("level", sa.Text, nullable=False),
     sa.Column("side", sa.Text, nullable=False),

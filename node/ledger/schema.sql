@@ -19,12 +19,13 @@ CREATE TABLE commitment (
 );
 CREATE INDEX commitment_by_turn ON commitment (state, next_try_s);
 
--- What was told of an EMG finding, and for which study, by one of its keys; it may come before the study.
+-- What was told of an EMG finding, and for which study, by one of its keys; it may come before the study. Keys are text, not bytes as in `study`: whoever tells does not know the study's character set.
 CREATE TABLE emg_statement (
     id INTEGER NOT NULL,
     study TEXT NOT NULL,
     accession_number TEXT NOT NULL,
     patient_id TEXT NOT NULL,
+    issuer TEXT NOT NULL,
     study_date TEXT NOT NULL,
     level TEXT NOT NULL,
     side TEXT NOT NULL,
@@ -44,6 +45,15 @@ CREATE TABLE expectation (
     instances INTEGER NOT NULL,
     noted_s FLOAT NOT NULL,
     PRIMARY KEY (study, series, source)
+);
+
+-- The instances of an expectation whose `source` names them.
+CREATE TABLE expected_instance (
+    study TEXT NOT NULL,
+    series TEXT NOT NULL,
+    source TEXT NOT NULL,
+    sop_instance TEXT NOT NULL,
+    PRIMARY KEY (study, series, source, sop_instance)
 );
 
 -- The version of these tables.
@@ -99,6 +109,7 @@ CREATE TABLE emg_suspicion (
     study TEXT NOT NULL,
     accession_number TEXT NOT NULL,
     patient_id TEXT NOT NULL,
+    issuer TEXT NOT NULL,
     study_date TEXT NOT NULL,
     level TEXT NOT NULL,
     side TEXT NOT NULL,
@@ -133,7 +144,7 @@ CREATE TABLE instance (
 CREATE INDEX instance_of_series ON instance (study, series);
 CREATE INDEX ix_instance_sop_instance ON instance (sop_instance);
 
--- A measurement of a study: in each role, which instances (by id), and which stack of their series; how it ended. Its state is the queue's.
+-- A measurement of a study: in each role, which instances (by id), and which stack of their series; how it ended. Its state is the queue's. `task`: all that it was told, as JSON, to do it again by; empty before it began.
 CREATE TABLE job (
     id TEXT NOT NULL,
     study TEXT NOT NULL,
@@ -141,6 +152,7 @@ CREATE TABLE job (
     selection JSON NOT NULL,
     stacks JSON NOT NULL,
     input_digest TEXT,
+    task TEXT NOT NULL,
     outcome TEXT,
     created_s FLOAT NOT NULL,
     settled_s FLOAT,
@@ -202,6 +214,16 @@ CREATE TABLE stack (
     FOREIGN KEY(study) REFERENCES study (uid)
 );
 
+-- A result object that the output gate held back, of a job's last attempt; `path` is relative to the folder of the quarantine.
+CREATE TABLE quarantine (
+    job TEXT NOT NULL,
+    role TEXT NOT NULL,
+    path TEXT NOT NULL,
+    faults TEXT NOT NULL,
+    PRIMARY KEY (job, path),
+    FOREIGN KEY(job) REFERENCES job (id)
+);
+
 -- A result object; `path` is relative to the folder of results.
 CREATE TABLE result (
     sop_instance TEXT NOT NULL,
@@ -214,7 +236,21 @@ CREATE TABLE result (
 );
 CREATE INDEX ix_result_job ON result (job);
 
--- One object owed to one destination.
+-- What people decided about the results of a job, or have to; the last one holds.
+CREATE TABLE ruling (
+    id INTEGER NOT NULL,
+    job TEXT NOT NULL,
+    ruling TEXT NOT NULL,
+    who TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    decided_s FLOAT NOT NULL,
+    PRIMARY KEY (id),
+    CHECK (ruling IN ('waits for review', 'approved', 'rejected', 'recalled')),
+    FOREIGN KEY(job) REFERENCES job (id)
+);
+CREATE INDEX ix_ruling_job ON ruling (job);
+
+-- One object owed to one destination, and how far it is proven to be there; without `next_try_s` nothing follows; `turns` are those in vain since it came into its state. `sent_class`, `sent_instance`: what was sent instead; `transaction_uid`: the commitment that was asked for.
 CREATE TABLE delivery (
     sop_instance TEXT NOT NULL,
     destination TEXT NOT NULL,
@@ -222,8 +258,17 @@ CREATE TABLE delivery (
     attempts INTEGER NOT NULL,
     status TEXT NOT NULL,
     updated_s FLOAT NOT NULL,
+    turns INTEGER NOT NULL,
+    next_try_s FLOAT,
+    sent_class TEXT NOT NULL,
+    sent_instance TEXT NOT NULL,
+    transaction_uid TEXT NOT NULL,
+    released_by TEXT NOT NULL,
     PRIMARY KEY (sop_instance, destination),
-    CHECK (state IN ('owed', 'stored', 'abandoned')),
+    CHECK (state IN ('owed', 'stored', 'committed', 'seen', 'abandoned', 'parked', 'held')),
     FOREIGN KEY(sop_instance) REFERENCES result (sop_instance)
 );
+CREATE INDEX delivery_by_turn ON delivery (destination, next_try_s);
+CREATE INDEX ix_delivery_sent_instance ON delivery (sent_instance);
 CREATE INDEX ix_delivery_state ON delivery (state);
+CREATE INDEX ix_delivery_transaction_uid ON delivery (transaction_uid);

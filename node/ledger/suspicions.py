@@ -5,33 +5,44 @@ its next job is a new generation.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from node.emg import BY_HAND, Order, Statement
 from node.emg.language import SuspectedSide
 from node.errors import StatementError
+from node.eventlog import alias
 from node.findings import Suspicion
 from node.ledger.database import Database
 from node.records import StudyState
 
-# A row of either table holds for a study that these name; empty keys name none.
-_NAMED = """
-    (study = :study OR (:accession_number != '' AND accession_number = :accession_number)
-        OR (:patient_id != '' AND patient_id = :patient_id AND study_date = :study_date))
+DOUBTFUL = "a Patient ID was told without its issuer, and more than one may have given it"
+
+_TOLD_BASIS = "told for this study"
+_KEYS = ("study", "accession_number", "patient_id", "issuer", "study_date")
+_KINDS = {"study": "study", "accession_number": "accession number", "patient_id": "patient and date"}
+# A row of either table holds for a study that these name; empty keys name none. An issuer that only one side names
+# is let pass here, and looked at in `_told`: many archives and most people name none.
+_CERTAIN = "(study = :study OR (:accession_number != '' AND accession_number = :accession_number))"
+_NAMED = f"""
+    ({_CERTAIN} OR (:patient_id != '' AND patient_id = :patient_id AND study_date = :study_date
+        AND (issuer = :issuer OR '' IN (issuer, :issuer))))
 """
 # Who says it for just this study comes first; the order's own words last (`emg.order`). Of one source, the latest.
 _TOLD = f"""
-    SELECT level, side, source FROM emg_statement WHERE {_NAMED} ORDER BY source = '{BY_HAND}' DESC, id DESC LIMIT 1
+    SELECT id, level, side, source, {_CERTAIN} OR (issuer != '' AND issuer = :issuer), issuer
+    FROM emg_statement
+    WHERE {_NAMED}
+    ORDER BY source = '{BY_HAND}' DESC, id DESC
 """
-_TELL = """
-    INSERT INTO emg_statement (study, accession_number, patient_id, study_date, level, side, source, entered_s)
-    VALUES (:study, :accession_number, :patient_id, :study_date, :level, :side, :source, :entered_s)
+_ISSUERS = "SELECT DISTINCT issuer FROM emg_suspicion WHERE patient_id = :patient_id AND study_date = :study_date"
+_TELL = f"""
+    INSERT INTO emg_statement ({", ".join(_KEYS)}, level, side, source, entered_s)
+    VALUES ({", ".join(f":{key}" for key in _KEYS)}, :level, :side, :source, :entered_s)
 """
-_NOTE = """
-    INSERT OR REPLACE INTO emg_suspicion
-        (study, accession_number, patient_id, study_date, level, side, source, basis, unclear)
-    VALUES (:study, :accession_number, :patient_id, :study_date, :level, :side, :source, :basis, :unclear)
+_NOTE = f"""
+    INSERT OR REPLACE INTO emg_suspicion ({", ".join(_KEYS)}, level, side, source, basis, unclear)
+    VALUES ({", ".join(f":{key}" for key in _KEYS)}, :level, :side, :source, :basis, :unclear)
 """
 _REOPEN = f"""
     UPDATE study
@@ -58,6 +69,27 @@ class SuspicionRow:
     source: str
     basis: str
     unclear: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatementRow:
+    """What was told, as an operator sees it: `key` is the kind of its key, `standing` what became of it."""
+
+    level: str
+    side: SuspectedSide
+    source: str
+    entered_s: float
+    key: str
+    study_alias: str
+    standing: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What holds of all that was told for a study: the statement that counts, and those that are in doubt."""
+
+    holds: tuple[int, str, SuspectedSide, str] | None  # id, level, side, source
+    doubtful: frozenset[int]
 
 
 class Suspicions:
@@ -97,36 +129,61 @@ class Suspicions:
         StatementError
             If none holds.
         """
-        wanted = "SELECT study, accession_number, patient_id, study_date FROM emg_suspicion WHERE study = ?"
-        nothing = {"study": study, "accession_number": "", "patient_id": "", "study_date": ""}
+        wanted = f"SELECT {', '.join(_KEYS)} FROM emg_suspicion WHERE study = ?"
         with self._database.begin() as connection:
             rows = connection.execute(wanted, (study,)).fetchall()
-            keys = dict(zip(nothing, rows[0], strict=True)) if rows else nothing
+            keys = dict(zip(_KEYS, rows[0], strict=True)) if rows else dict.fromkeys(_KEYS, "") | {"study": study}
             if not connection.execute(f"DELETE FROM emg_statement WHERE {_NAMED}", keys).rowcount:
                 raise StatementError("no statement holds for that study")
             return _reopen(connection, study, now)
 
-    def settle(self, study: str, patient_id: str, order: Order) -> Suspicion | None:
-        """Return what holds for a study that is measured now, and note it with the keys of its order.
+    def settle(self, study: str, order: Order, *, now: float) -> tuple[Suspicion | None, str]:
+        """Return what holds for a study that is measured now, or why nothing was taken; note it with its order's keys.
 
-        A statement that is entered from now on finds the study, and reopens it.
+        A statement that is entered from now on finds the study, and reopens it. Another study is reopened if what it
+        was measured with is in doubt now, for this one has the same Patient ID from another issuer. `now` since 1970.
         """
-        keys = {"study": study, "accession_number": order.accession_number, "patient_id": patient_id.strip()}
-        keys["study_date"] = order.study_date
+        keys = {
+            "study": study, "accession_number": order.accession_number, "patient_id": order.patient_id,
+            "issuer": order.issuer, "study_date": order.study_date,
+        }  # fmt: skip
         with self._database.begin() as connection:
-            told = connection.execute(_TOLD, keys).fetchall()
-            holds = order.suspicion
-            for level, side, source in told:
-                holds = Suspicion(level, side, source, "told for this study")
-            said = {"level": "", "side": "", "source": "", "basis": ""}
+            told = _told(connection, keys)
+            holds, unclear = order.suspicion, "" if order.suspicion else order.unclear
+            if told.holds is not None:
+                holds, unclear = Suspicion(*told.holds[1:], _TOLD_BASIS), ""
+            elif told.doubtful:
+                unclear = DOUBTFUL
+            said = {"level": "", "side": "", "source": "", "basis": "", "unclear": unclear}
             if holds is not None:
-                said = {"level": holds.level, "side": holds.side, "source": holds.source, "basis": holds.basis}
-            connection.execute(_NOTE, keys | said | {"unclear": "" if holds else order.unclear})
-        return holds
+                said |= {"level": holds.level, "side": holds.side, "source": holds.source, "basis": holds.basis}
+            connection.execute(_NOTE, keys | said)
+            of_patient = dict.fromkeys(_KEYS, "") | {key: keys[key] for key in ("patient_id", "study_date")}
+            for uid in _measured_otherwise(connection, of_patient):
+                if uid != study:
+                    _reopen(connection, uid, now)
+        return holds, unclear
 
     def rows(self, limit: int = 100) -> list[SuspicionRow]:
         """Return what studies were measured with, those seen last first."""
         return [SuspicionRow(*row) for row in self._database.connection.execute(_ROWS, (limit,)).fetchall()]
+
+    def told(self, limit: int = 100) -> list[StatementRow]:
+        """Return what was told, the latest first, and what became of it in each study that it is for."""
+        connection = self._database.connection
+        wanted = f"""
+            SELECT id, level, side, source, entered_s, {", ".join(_KEYS)} FROM emg_statement ORDER BY id DESC LIMIT ?
+        """
+        found = []
+        for id_, level, side, source, entered_s, *named in connection.execute(wanted, (limit,)).fetchall():
+            keys = dict(zip(_KEYS, named, strict=True))
+            kind = next(words for key, words in _KINDS.items() if keys[key])
+            standings = {alias(uid): standing for uid, standing in _standings(connection, id_, keys)}
+            if not standings:
+                standings = {keys["study"] and alias(keys["study"]): "waits until its study is measured"}
+            for study, standing in standings.items():
+                found.append(StatementRow(level, side, source, entered_s, kind, study, standing))
+        return found
 
     def waiting(self) -> int:
         """Return how many statements have not found their study yet."""
@@ -135,8 +192,9 @@ class Suspicions:
                 SELECT 1 FROM emg_suspicion WHERE study = said.study
                 UNION ALL SELECT 1 FROM emg_suspicion
                     WHERE said.accession_number != '' AND accession_number = said.accession_number
-                UNION ALL SELECT 1 FROM emg_suspicion
+                UNION ALL SELECT 1 FROM emg_suspicion AS noted
                     WHERE said.patient_id != '' AND patient_id = said.patient_id AND study_date = said.study_date
+                    AND (noted.issuer = said.issuer OR '' IN (noted.issuer, said.issuer))
             )
         """
         ((number,),) = self._database.connection.execute(wanted).fetchall()
@@ -144,12 +202,34 @@ class Suspicions:
 
 
 def _keys(one: Statement) -> dict[str, str]:
-    return {
-        "study": one.study,
-        "accession_number": one.accession_number,
-        "patient_id": one.patient_id,
-        "study_date": one.study_date,
-    }
+    return {key: getattr(one, key) for key in _KEYS}
+
+
+def _told(connection: sqlite3.Connection, keys: dict[str, str]) -> _Told:
+    """Return what holds for the study of these keys.
+
+    In doubt is what names the patient without an issuer, or a study without one, where more than one issuer is known to
+    have given that Patient ID to somebody who was examined on that day.
+    """
+    issuers = {keys["issuer"], *(issuer for (issuer,) in connection.execute(_ISSUERS, keys).fetchall())}
+    said = connection.execute(_TOLD, keys).fetchall()
+    named = {issuer for *_, certain, issuer in said if not certain and issuer}
+    in_doubt = len(issuers) > 1 or len(named) > 1
+    certain = [tuple(one) for *one, sure, _issuer in said if sure or not in_doubt]
+    doubtful = frozenset(id_ for id_, *_, sure, _issuer in said if in_doubt and not sure)
+    return _Told(next(iter(certain), None), doubtful)
+
+
+def _standings(connection: sqlite3.Connection, statement: int, keys: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the UID of each measured study that a statement is for, and what became of it there."""
+    noted = f"SELECT {', '.join(_KEYS)} FROM emg_suspicion WHERE {_NAMED}"
+    for row in connection.execute(noted, keys).fetchall():
+        told = _told(connection, dict(zip(_KEYS, row, strict=True)))
+        if statement in told.doubtful:
+            yield row[0], f"not taken: {DOUBTFUL}"
+        elif told.holds is not None:
+            counts = told.holds[0] == statement
+            yield row[0], "counts" if counts else f"another one counts, from {told.holds[3]}"
 
 
 def _reopen(connection: sqlite3.Connection, uid: str, now: float) -> list[str]:
@@ -159,16 +239,11 @@ def _reopen(connection: sqlite3.Connection, uid: str, now: float) -> list[str]:
 
 def _measured_otherwise(connection: sqlite3.Connection, named: dict[str, str]) -> list[str]:
     """Return the studies that keys name, and that were measured with something else than what is told now."""
-    noted = connection.execute(
-        f"""
-        SELECT study, accession_number, patient_id, study_date, level, side, source
-        FROM emg_suspicion WHERE {_NAMED}
-        """,
-        named,
-    ).fetchall()
+    wanted = f"SELECT {', '.join(_KEYS)}, level, side, source, basis FROM emg_suspicion WHERE {_NAMED}"
     found = []
-    for *keys, level, side, source in noted:
-        told = connection.execute(_TOLD, dict(zip(named, keys, strict=True))).fetchall()
-        if told != [(level, side, source)]:
-            found.append(keys[0])
+    for *of_study, level, side, source, basis in connection.execute(wanted, named).fetchall():
+        holds = _told(connection, dict(zip(_KEYS, of_study, strict=True))).holds
+        before = (level, side, source) if basis == _TOLD_BASIS else None
+        if (holds and holds[1:]) != before:
+            found.append(of_study[0])
     return found

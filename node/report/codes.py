@@ -10,11 +10,13 @@ from types import MappingProxyType
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
+from node.findings import VERTEBRAE as LEVELS
+
 PRIVATE_SCHEME = "99PVM"
 
 # A value is never used again for something else and a meaning is never re-worded once a release has written it:
 # archives keep them for decades. Values up to 16 characters (a longer one becomes a Long Code Value), meanings up
-# to 64 (PS3.3 section 8.1). PVM019 is kept for the enhancement map, PVM036 for a classifier.
+# to 64 (PS3.3 section 8.1). PVM036 is kept for a classifier.
 PRIVATE_MEANINGS: Mapping[str, str] = MappingProxyType(
     {
         "PVM001": "Pre-contrast signal intensity",
@@ -50,6 +52,27 @@ PRIVATE_MEANINGS: Mapping[str, str] = MappingProxyType(
         "PVM043": "Quality check",
         "PVM044": "Level and side suspected by EMG",
         "PVM045": "Vertebral level and counting basis",
+        "PVM046": "Enhancement relative to the other levels",
+        "PVM047": "Fat fraction",
+        "PVM048": "Relative signal enhancement of water",
+        "PVM049": "Left-right vessel fraction asymmetry index",
+        "PVM050": "Distance to paravertebral venous plexus",
+        "PVM051": "Vessel between lesion and paravertebral venous plexus",
+        "PVM052": "Peak relative signal enhancement",
+        "PVM053": "Peak relative signal enhancement in the first minute",
+        "PVM054": "Muscle by level",
+        "PVM055": "Biopsy path, a geometric proposal",
+        "PVM056": "Relative signal enhancement at one vertebral level",
+        "PVM057": "Left-right enhancement asymmetry index at one vertebral level",
+        "PVM058": "Vessel volume fraction on MR venography at one vertebral level",
+        "PVM059": "Fat fraction at one vertebral level",
+        "PVM060": "Ratio to the median of the other levels",
+        "PVM061": "Ratio of Dixon fat to fat and water",
+        "PVM062": "Enhancement without the signal of fat",
+        "PVM063": "Difference over sum of left and right vessel fraction",
+        "PVM064": "Border of segmented voxels",
+        "PVM065": "Signal in percent of the baseline over time",
+        "PVM066": "Tofts model, baseline T1 assumed",
     }
 )
 
@@ -101,6 +124,19 @@ DEEP_BACK_MUSCLE = Code("244849004", "SCT", "Deep muscle of back")  # TotalSegme
 MUSCLE = Code("91727004", "SCT", "Muscle")  # CID 7166, 7191
 VEIN = Code("29092000", "SCT", "Vein")  # CID 7191
 VENOUS_PLEXUS = _private("PVM018")  # no verified standard code
+VERTEBRAE = tuple(  # CID 7603, but for S1: a code of SNOMED that PS3.16 does not list
+    Code(value, "SCT", f"{level} vertebra")
+    for level, value in zip(
+        LEVELS,
+        (
+            "14806007", "39976000", "113205007", "5329002", "36978003", "36054005", "87391001",
+            "64864005", "53733008", "1626008", "73071006", "56401006", "45296009", "62487009", "11068009",
+            "82687006", "7610001", "12989004", "23215003",
+            "66794005", "14293000", "36470004", "11994002", "49668003", "65985001",
+        ),
+        strict=True,
+    )
+)  # fmt: skip
 LEFT = Code("7771000", "SCT", "Left")  # CID 244
 RIGHT = Code("24028007", "SCT", "Right")  # CID 244
 ENHANCING_LESION = Code("C113842", "NCIt", "Enhancing Lesion")  # CID 7159; never a diagnosis
@@ -121,6 +157,26 @@ VESSEL_FRACTION = _private("PVM006")
 ENHANCING_FRACTION = _private("PVM007")
 DISTANCE_FROM_MIDLINE = _private("PVM008")
 VESSEL_FRACTION_AROUND = _private("PVM009")
+RELATIVE_TO_LEVELS = _private("PVM046")
+FAT_FRACTION = _private("PVM047")
+WATER_ENHANCEMENT = _private("PVM048")
+VESSEL_ASYMMETRY = _private("PVM049")
+DISTANCE_TO_PLEXUS = _private("PVM050")
+PEAK_ENHANCEMENT = _private("PVM052")
+FIRST_MINUTE_ENHANCEMENT = _private("PVM053")
+LEVEL_ENHANCEMENT = _private("PVM056")
+LEVEL_ASYMMETRY = _private("PVM057")
+LEVEL_VESSEL_FRACTION = _private("PVM058")
+LEVEL_FAT_FRACTION = _private("PVM059")
+BOLUS_ARRIVAL_TIME = Code("126371", "DCM", "Bolus Arrival Time")  # CID 4109, as the five that follow
+TIME_TO_PEAK = Code("113069", "DCM", "Time To Peak")
+MAXIMUM_SLOPE = Code("126375", "DCM", "Maximum Slope")
+IAUC60 = Code("126321", "DCM", "IAUC60")
+IAUC90 = Code("126322", "DCM", "IAUC90")
+KTRANS = Code("126312", "DCM", "Ktrans")  # CID 4107, as the two that follow
+KEP = Code("126313", "DCM", "kep")
+VE = Code("126314", "DCM", "ve")
+PERCENT_ENHANCEMENT = _private("PVM019")  # quantity of the parametric map
 
 MEDIAN = Code("373099004", "SCT", "Median")  # CID 7464
 MAXIMUM = Code("56851009", "SCT", "Maximum")  # CID 7464
@@ -132,11 +188,23 @@ VENOGRAPHY_THRESHOLD = _private("PVM032")
 RATIO_OF_ENHANCEMENTS = _private("PVM033")
 DIFFERENCE_OVER_SUM = _private("PVM034")
 CENTROID = _private("PVM035")
+RATIO_TO_OTHER_LEVELS = _private("PVM060")
+DIXON = _private("PVM061")
+WITHOUT_FAT = _private("PVM062")
+VESSEL_DIFFERENCE_OVER_SUM = _private("PVM063")
+BORDER = _private("PVM064")
+OVER_TIME = _private("PVM065")
+TOFTS = _private("PVM066")
 
 PERCENT = Code("%", "UCUM", "Percent")
 RATIO = Code("{ratio}", "UCUM", "ratio")
 MILLIMETER = Code("mm", "UCUM", "mm")
 CUBIC_MILLIMETER = Code("mm3", "UCUM", "cubic millimeter")
+SECOND = Code("s", "UCUM", "second")
+PER_MINUTE = Code("/min", "UCUM", "/min")
+PERCENT_PER_SECOND = Code("%/s", "UCUM", "percent per second")
+PERCENT_SECONDS = Code("%.s", "UCUM", "percent second")
+NO_UNIT = Code("1", "UCUM", "no units")
 ARBITRARY_UNIT = Code("[arb'U]", "UCUM", "arbitrary unit")
 PIXELS = Code("{pixels}", "UCUM", "Pixels")  # TID 1604
 DIRECTION_COSINE = Code("{-1:1}", "UCUM", "{-1:1}")  # TID 1604
@@ -144,6 +212,13 @@ DIRECTION_COSINE = Code("{-1:1}", "UCUM", "{-1:1}")  # TID 1604
 # Qualitative evaluations
 ENHANCEMENT_PATTERN = Code("RID6058", "RADLEX", "Enhancement pattern")
 FOCAL_ENHANCEMENT = Code("130604", "DCM", "Focal Contrast Enhancement")  # CID 6345
+DIFFUSE_ENHANCEMENT = Code("130603", "DCM", "Diffuse Contrast Enhancement")  # CID 6345, as the three that follow
+PERSISTENT = Code("130597", "DCM", "Persistent delayed phase: Type 1 curve")
+PLATEAU = Code("130598", "DCM", "Plateau delayed phase: Type 2 curve")
+WASHOUT = Code("130599", "DCM", "Washout delayed phase: Type 3 curve")
+DRAINING_VESSEL = _private("PVM051")
+PRESENT = Code("52101004", "SCT", "Present")
+ABSENT = Code("272519000", "SCT", "Absent")
 VASCULARITY = Code("111372", "DCM", "Vascularity")
 VASCULARITY_NOT_PRESENT = Code("111373", "DCM", "Vascularity not present")  # CID 6157
 VASCULARITY_NOT_ASSESSED = Code("111374", "DCM", "Vascularity not assessed")  # CID 6157
@@ -186,9 +261,21 @@ LIMITATION = _private("PVM042")
 QUALITY_CHECK = _private("PVM043")
 EMG_SUSPICION = _private("PVM044")
 LEVEL_BASIS = _private("PVM045")
+MUSCLE_BY_LEVEL = _private("PVM054")
+BIOPSY_PATH = _private("PVM055")
+
+# Key images
+ILLUSTRATION = Code("121200", "DCM", "Illustration of ROI")  # TID 1411 row 13
+OF_INTEREST = Code("113000", "DCM", "Of Interest")  # CID 7010
+SOURCE_OF_PROCESSING = Code("121322", "DCM", "Source image for image processing operation")  # CID 7202
+
+# Outlines: TID 1410
+CENTER_OF_MASS = Code("128138", "DCM", "Center of Mass")  # CID 219
+TARGET = Code("128140", "DCM", "Representative point")  # CID 219
 
 # Equipment and algorithm
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")  # CID 7005
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")  # CID 7162
 HISTOGRAM_ANALYSIS = Code("123105", "DCM", "Histogram Analysis")  # CID 7162: thresholds and filters, nothing learned
 
 WRITTEN = frozenset(
@@ -197,6 +284,12 @@ WRITTEN = frozenset(
     for code in (entry if isinstance(entry, tuple) and not isinstance(entry, Code) else (entry,))
     if isinstance(code, Code)
 )  # every constant above, as (value, scheme, meaning)
+
+
+def vertebra(level: str | None) -> Code | None:
+    """Return the code of a vertebra; None for a disc, several vertebrae, or none."""
+    return VERTEBRAE[LEVELS.index(level)] if level in LEVELS else None
+
 
 _PUBLIC_SCHEMES = {  # PS3.16 table 8-1
     "DCM": ("1.2.840.10008.2.16.4", "DICOM Controlled Terminology"),

@@ -1,6 +1,8 @@
 """The report itself: a Comprehensive 3D SR by TID 1500."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import highdicom as hd
 from highdicom.sr import RelationshipTypeValues as Relationship
@@ -10,10 +12,11 @@ from pydicom.valuerep import DA, TM
 
 from node.dicom.headers import find_value
 from node.findings import Findings, Outcome
+from node.records import Predecessor
 from node.report import codes, wording
 from node.report.measurements import groups, quality, rounded
 from node.report.provenance import REPORT, Kind, Provenance
-from node.report.sources import Study
+from node.report.sources import SeriesEvidence, Study
 
 _SUMMARIES = {  # CID 6047: (something was refused, something was found)
     (False, False): codes.ALL_WITHOUT_FINDINGS,
@@ -37,12 +40,62 @@ _QUALITY_FINDINGS = {  # the refusals and caveats (docs/analysis.md) for which C
 }
 
 
-def report(findings: Findings, study: Study, segmentations: Mapping[Kind, Dataset], provenance: Provenance) -> Dataset:
-    """Return the SR that tells `findings`, and refers to the segments of `segmentations`."""
+def report(
+    findings: Findings,
+    study: Study,
+    segmentations: Mapping[Kind, Dataset],
+    provenance: Provenance,
+    *,
+    derived: Sequence[Dataset] = (),
+    illustrations: Mapping[int | None, Dataset] = MappingProxyType({}),
+) -> Dataset:
+    """Return the SR that tells `findings`, and refers to the segments of `segmentations`.
+
+    Parameters
+    ----------
+    derived : sequence of Dataset
+        Images made from the sources: parametric map and key images.
+    illustrations : mapping of int or None to Dataset
+        Key images by the number of their lesion; None: that of the examination.
+    """
+    return document(
+        REPORT,
+        groups(findings, segmentations, provenance, illustrations),
+        study.series,
+        study,
+        provenance,
+        results=tuple(segmentations.values()),
+        derived=derived,
+        answers=_qualitative_evaluations(findings),
+    )
+
+
+def document(
+    kind: Kind,
+    measurement_groups: Sequence[Any],
+    series: Sequence[SeriesEvidence],
+    study: Study,
+    provenance: Provenance,
+    *,
+    results: Sequence[Dataset] = (),
+    derived: Sequence[Dataset] = (),
+    answers: hd.sr.ContainerContentItem | None = None,
+) -> Dataset:
+    """Return an SR by TID 1500 with `measurement_groups`, all of one template.
+
+    Parameters
+    ----------
+    series : sequence of SeriesEvidence
+        The sources that it is about.
+    results, derived : sequence of Dataset
+        Objects of ours that it refers to; `derived` are listed in its image library.
+    answers : ContainerContentItem or None
+        What it says on the examination as a whole.
+    """
     content = hd.sr.MeasurementReport(
-        observation_context=_observer(provenance),
+        observation_context=hd.sr.ObservationContext(observer_device_context=observer(provenance)),
         procedure_reported=codes.PROCEDURE_REPORTED,
-        imaging_measurements=groups(findings, segmentations, provenance),
+        imaging_measurements=measurement_groups,
         title=codes.REPORT_TITLE,
         language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
             hd.sr.CodedConcept.from_code(codes.ENGLISH)
@@ -52,35 +105,46 @@ def report(findings: Findings, study: Study, segmentations: Mapping[Kind, Datase
     place = next(index for index, item in enumerate(root) if item.name == codes.IMAGING_MEASUREMENTS)
     for index, item in enumerate(_algorithm(provenance)):  # once for all groups (TID 1500); highdicom: for each
         root[place].ContentSequence.insert(index, item)
-    root.insert(place, _image_library(study))
-    root.append(_qualitative_evaluations(findings))
+    root.insert(place, _image_library(series, study, derived))
+    if answers is not None:
+        root.append(answers)
 
-    first, *others = study.instances
+    first, *others = (header for one in series for header in one.headers)
     dataset = hd.sr.Comprehensive3DSR(
-        evidence=[study.standing_for(first), *others, *segmentations.values()],
+        evidence=[study.standing_for(first), *others, *results, *derived],
         content=content[0],
         is_complete=True,
         is_final=False,
         is_verified=False,  # only a person can
         performed_procedure_codes=[codes.PROCEDURE_REPORTED],
         requested_procedures=study.requests() or None,
-        **provenance.attributes(REPORT),
+        **provenance.attributes(kind),
     )
+    if provenance.predecessor is not None and kind is REPORT:
+        dataset.PredecessorDocumentsSequence = [predecessor_item(provenance.predecessor)]
     return provenance.finished(dataset)
 
 
-def _observer(provenance: Provenance) -> hd.sr.ObservationContext:
-    return hd.sr.ObservationContext(
-        observer_device_context=hd.sr.ObserverContext(
-            observer_type=hd.sr.CodedConcept.from_code(codes.DEVICE),
-            observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
-                uid=provenance.device_uid,
-                name=provenance.settings.model,
-                manufacturer_name=provenance.settings.manufacturer,
-                model_name=provenance.algorithm.name,
-                serial_number=provenance.settings.serial_number,
-            ),
-        )
+def predecessor_item(earlier: Predecessor) -> Dataset:
+    """Return the item of Predecessor Documents Sequence (PS3.3 section C.17.2) that names an earlier report."""
+    study, series, instance = Dataset(), Dataset(), Dataset()
+    instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID = earlier.sop_class, earlier.sop_instance
+    series.SeriesInstanceUID, series.ReferencedSOPSequence = earlier.series, [instance]
+    study.StudyInstanceUID, study.ReferencedSeriesSequence = earlier.study, [series]
+    return study
+
+
+def observer(provenance: Provenance) -> hd.sr.ObserverContext:
+    """Return who observed: the device, TID 1002 and 1004."""
+    return hd.sr.ObserverContext(
+        observer_type=hd.sr.CodedConcept.from_code(codes.DEVICE),
+        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
+            uid=provenance.device_uid,
+            name=provenance.settings.model,
+            manufacturer_name=provenance.settings.manufacturer,
+            model_name=provenance.algorithm.name,
+            serial_number=provenance.settings.serial_number,
+        ),
     )
 
 
@@ -89,25 +153,29 @@ def _algorithm(provenance: Provenance) -> hd.sr.AlgorithmIdentification:
         name=provenance.algorithm.name,
         version=provenance.algorithm.version,
         parameters=[f"{name}={value}" for name, value in provenance.parameters().items()],
-        family=codes.HISTOGRAM_ANALYSIS,
+        family=provenance.family,
     )
 
 
-def _image_library(study: Study) -> hd.sr.ContainerContentItem:
-    """Return TID 1600: a group for each series, with its descriptors once.
+def _image_library(
+    sources: Sequence[SeriesEvidence], study: Study, derived: Sequence[Dataset]
+) -> hd.sr.ContainerContentItem:
+    """Return TID 1600: a group for each series, with its descriptors once; and one for the derived images.
+
+    That one has no Modality: "OT" is not in CID 29.
 
     highdicom repeats them for every image. That made 319 kB of 58 for 72 images, and PixelMed ran out of memory.
     """
-    return _container(
-        codes.IMAGE_LIBRARY,
-        [
-            _container(
-                codes.IMAGE_LIBRARY_GROUP,
-                [*_descriptors(series.headers[0], study), *(_source(header) for header in series.headers)],
-            )
-            for series in study.series
-        ],
-    )
+    groups = [
+        _container(
+            codes.IMAGE_LIBRARY_GROUP,
+            [*_descriptors(series.headers[0], study), *(_source(header) for header in series.headers)],
+        )
+        for series in sources
+    ]
+    if derived:
+        groups.append(_container(codes.IMAGE_LIBRARY_GROUP, [_source(one) for one in derived]))
+    return _container(codes.IMAGE_LIBRARY, groups)
 
 
 def _descriptors(header: Dataset, study: Study) -> Iterator[hd.sr.ContentItem]:
@@ -156,10 +224,12 @@ def _qualitative_evaluations(findings: Findings) -> hd.sr.ContainerContentItem:
         (codes.SUMMARY, wording.summary(findings)),
         (codes.INTENDED_USE, wording.INTENDED_USE),
         (codes.GRADE, wording.grade(findings)),
-        *((codes.EMG_SUSPICION, wording.suspicion(findings, one)) for one in (findings.suspicion,) if one),
+        *((codes.EMG_SUSPICION, wording.suspicion(one, findings.answer)) for one in (findings.suspicion,) if one),
         (codes.LEVEL_BASIS, wording.level_basis(findings)),
         *((codes.FINDING, wording.lesion(lesion)) for lesion in findings.lesions),
         *((codes.FINDING, wording.muscle(muscle)) for muscle in findings.muscles),
+        *((codes.MUSCLE_BY_LEVEL, line) for line in wording.levels(findings.levels)),
+        *((codes.BIOPSY_PATH, wording.biopsy(one, one.biopsy)) for one in findings.lesions if one.biopsy),
     ]
     if findings.grade or findings.lesions:
         sentences.append((codes.DIFFERENTIAL, wording.DIFFERENTIAL))

@@ -5,28 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import highdicom as hd
+from highdicom.sr import RelationshipTypeValues as Relationship
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from node.findings import Findings, LesionFindings, MuscleFindings, Outcome, Side
+from node.findings import POSTERIOR, Findings, Kinetics, LesionFindings, MuscleFindings, Outcome, Side
 from node.report import codes
 from node.report.provenance import Kind, Provenance
+from node.report.quantities import DERIVATIONS, Quantity, of_lesion, of_level, of_muscle
 from node.report.segmentations import LATERALITY, lesion_region, muscle_region
 
 Group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations | hd.sr.MeasurementsAndQualitativeEvaluations
 
 _EXAMINATION = "PVM exam"  # Tracking Identifier of the group that stands for the examination
-_DERIVATIONS = frozenset({codes.MEDIAN, codes.MAXIMUM, codes.STANDARD_DEVIATION})
-
-
-@dataclass(frozen=True, slots=True)
-class _Number:
-    """One NUM to be; None was not measured. `how` is its method or derivation: older OHIF breaks on a NUM without."""
-
-    name: Code
-    value: float | None
-    unit: Code
-    how: Code
+_CURVES = {"persistent": codes.PERSISTENT, "plateau": codes.PLATEAU, "wash-out": codes.WASHOUT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +28,42 @@ class _Group:
     tracking_identifier: str
     finding: Code
     side: Side | None
-    numbers: tuple[_Number, ...] = ()
+    quantities: tuple[Quantity, ...] = ()
     evaluations: tuple[tuple[Code, Code], ...] = ()  # names and values
+    vertebra: Code | None = None
+    lesion: int | None = None  # its number
 
 
-def groups(findings: Findings, segmentations: Mapping[Kind, Dataset], provenance: Provenance) -> list[Group]:
+def groups(
+    findings: Findings,
+    segmentations: Mapping[Kind, Dataset],
+    provenance: Provenance,
+    illustrations: Mapping[int | None, Dataset],
+) -> list[Group]:
     """Return the groups of "Imaging Measurements": lesions, muscles, or one for the examination.
 
     All are of one template, TID 1411 if every one has its segment and TID 1501 otherwise, because PixelMed decides
     the template per container and reports errors for a mixture. An examination without regions still has a group:
     highdicom and OHIF open no report without.
     """
-    planned = [*map(_lesion, findings.lesions), *map(_muscle, findings.muscles)] or [_examination(findings)]
+    muscles = (_muscle(muscle, findings.levels) for muscle in findings.muscles)
+    planned = [*map(_lesion, findings.lesions), *muscles] or [_examination(findings)]
     segments = _referenced_segments(segmentations)
     regional = all(group.tracking_identifier in segments for group in planned)
-    return [_built(group, provenance, segments[group.tracking_identifier] if regional else None) for group in planned]
+    if not regional:
+        return [_built(group, provenance, None) for group in planned]
+    built = []
+    for group in planned:
+        built.append(_built(group, provenance, segments[group.tracking_identifier]))
+        if image := illustrations.get(group.lesion):
+            built[-1][0].ContentSequence.append(_illustration(image))  # TID 1411 row 13; highdicom has no argument
+    return built
+
+
+def _illustration(image: Dataset) -> hd.sr.ImageContentItem:
+    return hd.sr.ImageContentItem(
+        codes.ILLUSTRATION, image.SOPClassUID, image.SOPInstanceUID, relationship_type=Relationship.CONTAINS
+    )
 
 
 def quality(findings: Findings) -> Code:
@@ -71,27 +84,26 @@ def _lesion(lesion: LesionFindings) -> _Group:
         lesion_region(lesion).tracking_identifier,
         codes.ENHANCING_LESION,
         lesion.side,
+        of_lesion(lesion),
         (
-            _Number(codes.VOLUME, lesion.volume_mm3, codes.CUBIC_MILLIMETER, codes.SUM_OF_VOXELS),
-            _Number(codes.LONG_AXIS, lesion.long_axis_mm, codes.MILLIMETER, codes.IN_PLANE_DIAMETERS),
-            _Number(codes.SHORT_AXIS, lesion.short_axis_mm, codes.MILLIMETER, codes.IN_PLANE_DIAMETERS),
-            _Number(codes.PRE_SIGNAL, lesion.pre_signal, codes.ARBITRARY_UNIT, codes.MEDIAN),
-            _Number(codes.POST_SIGNAL, lesion.post_signal, codes.ARBITRARY_UNIT, codes.MEDIAN),
-            _Number(codes.ENHANCEMENT, lesion.enhancement_pct, codes.PERCENT, codes.MEDIAN),
-            _Number(codes.ENHANCEMENT, lesion.enhancement_max_pct, codes.PERCENT, codes.MAXIMUM),
-            _Number(codes.MUSCLE_RATIO, lesion.muscle_ratio, codes.RATIO, codes.RATIO_OF_ENHANCEMENTS),
-            _Number(codes.VESSEL_FRACTION, lesion.vessel_fraction_pct, codes.PERCENT, codes.VENOGRAPHY_THRESHOLD),
-            _Number(
-                codes.VESSEL_FRACTION_AROUND,
-                lesion.surrounding_vessel_fraction_pct,
-                codes.PERCENT,
-                codes.VENOGRAPHY_THRESHOLD,
-            ),
-            _Number(codes.DISTANCE_FROM_MIDLINE, lesion.midline_distance_mm, codes.MILLIMETER, codes.CENTROID),
-            _Number(codes.DISTANCE_FROM_SKIN, lesion.skin_distance_mm, codes.MILLIMETER, codes.CENTROID),
+            (codes.ENHANCEMENT_PATTERN, codes.FOCAL_ENHANCEMENT),
+            *_curve(lesion.kinetics),
+            *_vascularity(lesion),
+            *_drained(lesion),
         ),
-        ((codes.ENHANCEMENT_PATTERN, codes.FOCAL_ENHANCEMENT), *_vascularity(lesion)),
+        codes.vertebra(lesion.location.level) if lesion.location else None,
+        lesion.number,
     )
+
+
+def _curve(found: Kinetics | None) -> tuple[tuple[Code, Code], ...]:
+    return ((codes.ENHANCEMENT_PATTERN, _CURVES[found.curve]),) if found and found.curve else ()
+
+
+def _drained(lesion: LesionFindings) -> tuple[tuple[Code, Code], ...]:
+    if lesion.draining_vessel is None:
+        return ()
+    return ((codes.DRAINING_VESSEL, codes.PRESENT if lesion.draining_vessel else codes.ABSENT),)
 
 
 def _vascularity(lesion: LesionFindings) -> tuple[tuple[Code, Code], ...]:
@@ -107,22 +119,18 @@ def _vascularity(lesion: LesionFindings) -> tuple[tuple[Code, Code], ...]:
     return (codes.VASCULARITY, vessels), (codes.VENOGRAPHY_VASCULARITY, increased)
 
 
-def _muscle(muscle: MuscleFindings) -> _Group:
+def _muscle(muscle: MuscleFindings, levels: Sequence[MuscleFindings]) -> _Group:
+    """Return the group of one side's muscles; what its levels do is told in it, for they have no segments."""
+    rows = [row for row in levels if row.side is muscle.side and row.muscle == POSTERIOR]
+    diffuse = muscle.diffuse or any(row.diffuse for row in rows)
     return _Group(
         muscle_region(muscle.side).tracking_identifier,
         codes.MUSCLE,
         muscle.side,
+        (*of_muscle(muscle), *(one for row in rows for one in of_level(row))),
         (
-            _Number(codes.VOLUME, muscle.volume_mm3, codes.CUBIC_MILLIMETER, codes.SUM_OF_VOXELS),
-            _Number(codes.PRE_SIGNAL, muscle.pre_signal, codes.ARBITRARY_UNIT, codes.MEDIAN),
-            _Number(codes.POST_SIGNAL, muscle.post_signal, codes.ARBITRARY_UNIT, codes.MEDIAN),
-            _Number(codes.ENHANCEMENT, muscle.enhancement_pct, codes.PERCENT, codes.MEDIAN),
-            _Number(codes.ENHANCEMENT, muscle.enhancement_sd_pct, codes.PERCENT, codes.STANDARD_DEVIATION),
-            _Number(
-                codes.ENHANCING_FRACTION, muscle.enhancing_fraction_pct, codes.PERCENT, codes.ENHANCEMENT_THRESHOLD
-            ),
-            _Number(codes.VESSEL_FRACTION, muscle.vessel_fraction_pct, codes.PERCENT, codes.VENOGRAPHY_THRESHOLD),
-            _Number(codes.ASYMMETRY, muscle.asymmetry_pct, codes.PERCENT, codes.DIFFERENCE_OVER_SUM),
+            *(((codes.ENHANCEMENT_PATTERN, codes.DIFFUSE_ENHANCEMENT),) if diffuse else ()),
+            *_curve(muscle.kinetics),
         ),
     )
 
@@ -137,8 +145,8 @@ def _built(group: _Group, provenance: Provenance, segment: hd.sr.ReferencedSegme
     content: dict[str, Any] = {
         "tracking_identifier": tracking,
         "finding_type": group.finding,
-        "finding_sites": [hd.sr.FindingSite(codes.DEEP_BACK_MUSCLE, laterality=laterality)],
-        "measurements": _measured(group.numbers),
+        "finding_sites": [hd.sr.FindingSite(codes.DEEP_BACK_MUSCLE, laterality, group.vertebra)],
+        "measurements": _measured(group.quantities),
         "qualitative_evaluations": [hd.sr.QualitativeEvaluation(name, value) for name, value in group.evaluations],
     }
     if segment is None:
@@ -146,18 +154,25 @@ def _built(group: _Group, provenance: Provenance, segment: hd.sr.ReferencedSegme
     return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **content)
 
 
-def _measured(numbers: Sequence[_Number]) -> list[hd.sr.Measurement]:
+def _measured(quantities: Sequence[Quantity]) -> list[hd.sr.Measurement]:
     return [
         hd.sr.Measurement(
-            number.name,
-            rounded(number.value),
-            number.unit,
-            derivation=number.how if number.how in _DERIVATIONS else None,
-            method=None if number.how in _DERIVATIONS else number.how,
+            one.name,
+            rounded(one.value),
+            one.unit,
+            derivation=one.how if one.how in DERIVATIONS else None,
+            method=None if one.how in DERIVATIONS else one.how,
+            finding_sites=_site(one),
         )
-        for number in numbers
-        if number.value is not None
+        for one in quantities
+        if one.value is not None
     ]
+
+
+def _site(quantity: Quantity) -> list[hd.sr.FindingSite] | None:
+    if quantity.side is None:
+        return None  # that of its group
+    return [hd.sr.FindingSite(codes.DEEP_BACK_MUSCLE, LATERALITY[quantity.side], quantity.vertebra)]
 
 
 def _referenced_segments(segmentations: Mapping[Kind, Dataset]) -> dict[str, hd.sr.ReferencedSegment]:

@@ -14,16 +14,19 @@ from typing import Any
 import highdicom as hd
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 from pydicom.valuerep import DA, DT, TM
 
 from node import __version__
 from node.dicom.identifiers import derived_uid
 from node.errors import ReportError
 from node.findings import Algorithm, Suspicion
+from node.records import Predecessor, ResultRole
 from node.report import codes
 from node.report.sources import BYTE_FOR_BYTE, Study
 from node.settings import ReportSettings
 
+_NOT_LEARNED = "compartments"  # name of the segmenter by thresholds and shapes; who else is installed, nobody knows
 _OFFSET = re.compile(r"([+-])([01]\d)([0-5]\d)")  # PS3.3 C.12.1.1.8, Timezone Offset From UTC
 
 
@@ -31,15 +34,21 @@ _OFFSET = re.compile(r"([+-])([01]\d)([0-5]\d)")  # PS3.3 C.12.1.1.8, Timezone O
 class Kind:
     """One kind of result object. Each has a series of its own, with a number that viewers hang after the images."""
 
-    role: str
+    name: str
+    role: ResultRole
     series_number: int
     description: str  # Series Description, up to 64 characters (VR LO)
 
 
-MUSCLES = Kind("seg-muscles", 9001, "PVM SEG muscles (automatic, investigational)")
-VESSELS = Kind("seg-vessels", 9011, "PVM SEG vessels (automatic, investigational)")
-LESIONS = Kind("seg-lesions", 9021, "PVM SEG lesions (automatic, investigational)")
-REPORT = Kind("sr", 9004, "PVM measurement report (automatic, investigational)")
+MUSCLES = Kind("seg-muscles", ResultRole.SEG, 9001, "PVM SEG muscles (automatic, investigational)")
+VESSELS = Kind("seg-vessels", ResultRole.SEG, 9011, "PVM SEG vessels (automatic, investigational)")
+LESIONS = Kind("seg-lesions", ResultRole.SEG, 9021, "PVM SEG lesions (automatic, investigational)")
+MAP = Kind("map", ResultRole.MAP, 9002, "PVM percent enhancement map (automatic, investigational)")
+KEY_IMAGES = Kind("key-image", ResultRole.KEY_IMAGES, 9003, "PVM key images (automatic, investigational)")
+REPORT = Kind("sr", ResultRole.SR, 9004, "PVM measurement report (automatic, investigational)")
+OUTLINES = Kind("outlines", ResultRole.OUTLINES, 9007, "PVM lesion outlines (automatic, investigational)")
+KEY_OBJECTS = Kind("ko", ResultRole.KO, 9005, "PVM key objects (automatic, investigational)")
+PDF = Kind("pdf", ResultRole.PDF, 9006, "PVM report as PDF (automatic, investigational)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,8 @@ class Provenance:
     received_set : bytes or None
         The Specific Character Set that the objects are written under, if their text is that of the source byte for
         byte (`sources`); None: UTF-8.
+    predecessor : Predecessor or None
+        The earlier report that the report replaces.
     """
 
     algorithm: Algorithm
@@ -67,6 +78,7 @@ class Provenance:
     moment: dt.datetime
     analysis: str
     received_set: bytes | None = None
+    predecessor: Predecessor | None = None
 
     @classmethod
     def of(
@@ -77,6 +89,7 @@ class Provenance:
         settings: ReportSettings,
         started: dt.datetime,
         suspicion: Suspicion | None = None,
+        predecessor: Predecessor | None = None,
     ) -> "Provenance":
         """Return the provenance of an analysis of `study`.
 
@@ -97,11 +110,12 @@ class Provenance:
             __version__,  # another release words the report differently: the same UID would name other content
             settings.model_dump_json(),
             *([] if suspicion is None else [str(suspicion)]),  # told later, it makes another report of the same images
+            *([] if predecessor is None else [predecessor.sop_instance]),  # named in the report
         )
         moment = started.astimezone(_time_zone(study.header) or started.tzinfo)
         if study.received_set is not None:
             settings = _in_ascii(settings)
-        return cls(algorithm, settings, moment, analysis, study.received_set)
+        return cls(algorithm, settings, moment, analysis, study.received_set, predecessor)
 
     def uid(self, *parts: str) -> str:
         """Return the UID of that part of the analysis which `parts` name."""
@@ -116,19 +130,29 @@ class Provenance:
         """UID of the algorithm as released: another version is another device (IHE AI Results 6.5.3.1)."""
         return derived_uid("device", self.algorithm.name, self.algorithm.version)
 
+    @property
+    def family(self) -> Code:
+        """What the algorithm is (CID 7162): learned, unless the segmenter is the one of ours that is not."""
+        segmenter = self.algorithm.parameters.get("segmenter", _NOT_LEARNED)
+        return codes.HISTOGRAM_ANALYSIS if segmenter.startswith(_NOT_LEARNED) else codes.ARTIFICIAL_INTELLIGENCE
+
     def parameters(self) -> dict[str, str]:
         """Return the algorithm's parameters, and the hash that stands for them all."""
         return {**self.algorithm.parameters, "configuration_hash": self.algorithm.configuration_hash}
 
-    def attributes(self, kind: Kind) -> dict[str, Any]:
-        """Return highdicom's arguments that every object of `kind` has: identity, equipment, times."""
+    def attributes(self, kind: Kind, number: int = 1) -> dict[str, Any]:
+        """Return highdicom's arguments that every object of `kind` has: identity, equipment, times.
+
+        `number` is that of the object in its series.
+        """
         day, clock = self.moment.date(), self.moment.time()
+        one = ("instance",) if number == 1 else ("instance", str(number))
         return {
-            "series_instance_uid": self.uid(kind.role, "series"),
+            "series_instance_uid": self.uid(kind.name, "series"),
             "series_number": kind.series_number,
             "series_description": kind.description,
-            "sop_instance_uid": self.uid(kind.role, "instance"),
-            "instance_number": 1,
+            "sop_instance_uid": self.uid(kind.name, *one),
+            "instance_number": number,
             "manufacturer": self.settings.manufacturer,
             "manufacturer_model_name": self.settings.model,
             "software_versions": __version__,

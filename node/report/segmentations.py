@@ -1,7 +1,6 @@
 """Segmentations: muscles, lesions and vessels as DICOM SEG, each on the grid of the series it was drawn on."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 
 import highdicom as hd
@@ -9,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
-from pydicom.uid import EnhancedMRImageStorage
 
-from node.dicom.headers import find_value
 from node.errors import ReportError
 from node.findings import LesionFindings, Measurement, Side
 from node.report import codes
+from node.report.grids import grid_of, name_dimensions, refer_to_sources
 from node.report.provenance import LESIONS, MUSCLES, VESSELS, Kind, Provenance
 from node.report.sources import SeriesEvidence, Study
 
@@ -103,14 +101,14 @@ def segmentations(measurement: Measurement, study: Study, provenance: Provenance
 def _segmentation(
     kind: Kind, mask: Labels, regions: Sequence[Region], series: SeriesEvidence, study: Study, provenance: Provenance
 ) -> Dataset:
-    grid = _grid(series, study)
+    grid = grid_of(series, study)
     wanted = (len(series.slices), int(grid.Rows), int(grid.Columns))
     if mask.shape != wanted:
-        raise ReportError(f"{kind.role}: the mask has shape {mask.shape}, its series {wanted}")
+        raise ReportError(f"{kind.name}: the mask has shape {mask.shape}, its series {wanted}")
     segments = np.zeros(mask.shape, np.uint8)
     for number, region in enumerate(regions, 1):
         segments[mask == region.label] = number
-    content = kind.role.removeprefix("seg-")
+    content = kind.name.removeprefix("seg-")
     dataset = hd.seg.Segmentation(
         source_images=[grid],
         pixel_array=segments,
@@ -121,55 +119,10 @@ def _segmentation(
         content_description=f"Paravertebral muscle analysis: {content}",
         **provenance.attributes(kind),
     )
-    _refer_to_sources(dataset, series)
-    _name_dimensions(dataset, provenance.uid(kind.role, "dimensions"))
+    refer_to_sources(dataset, series)
+    name_dimensions(dataset, provenance.uid(kind.name, "dimensions"))
     dataset.BodyPartExamined = study.header.get("BodyPartExamined") or "SPINE"  # else Laterality is wanted (type 2C)
     return provenance.finished(dataset)
-
-
-def _grid(series: SeriesEvidence, study: Study) -> Dataset:
-    """Return a multi-frame header whose frames are the slices of the volume, in their order.
-
-    highdicom takes the geometry of a SEG from source images, but knows only series of classic instances with one
-    orientation to the last digit, or one multi-frame instance with a shared orientation. Scanners send more kinds,
-    so it is shown this stand-in, and the references to it are turned to the true instances afterwards.
-    """
-    positions = np.array([_position(series, index) for index in range(len(series.slices))])
-    if len(positions) < 2:
-        raise ReportError(f"regions lie on the {series.role!r} series, which has no volume")
-    index, frame = series.slices[0]
-    first = series.headers[index]
-    spacing = float(np.linalg.norm(positions[-1] - positions[0])) / (len(positions) - 1)
-
-    shared = Dataset()
-    shared.PixelMeasuresSequence = hd.PixelMeasuresSequence(
-        pixel_spacing=[float(one) for one in find_value(first, "PixelSpacing", frame)],
-        slice_thickness=float(find_value(first, "SliceThickness", frame) or spacing),
-        spacing_between_slices=spacing,
-    )
-    shared.PlaneOrientationSequence = hd.PlaneOrientationSequence(
-        coordinate_system="PATIENT",
-        image_orientation=[float(one) for one in find_value(first, "ImageOrientationPatient", frame)],
-    )
-    grid = study.standing_for(first)
-    grid.SOPClassUID = EnhancedMRImageStorage
-    grid.FrameOfReferenceUID = first.FrameOfReferenceUID
-    grid.Rows, grid.Columns = first.Rows, first.Columns
-    grid.NumberOfFrames = len(positions)
-    grid.SharedFunctionalGroupsSequence = [shared]
-    grid.PerFrameFunctionalGroupsSequence = [_plane(position) for position in positions.tolist()]
-    return grid
-
-
-def _position(series: SeriesEvidence, index: int) -> list[float]:
-    header_index, frame = series.slices[index]
-    return [float(one) for one in find_value(series.headers[header_index], "ImagePositionPatient", frame)]
-
-
-def _plane(position: list[float]) -> Dataset:
-    item = Dataset()
-    item.PlanePositionSequence = hd.PlanePositionSequence(coordinate_system="PATIENT", image_position=position)
-    return item
 
 
 def _description(number: int, region: Region, kind: Kind, provenance: Provenance) -> hd.seg.SegmentDescription:
@@ -181,7 +134,7 @@ def _description(number: int, region: Region, kind: Kind, provenance: Provenance
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=provenance.algorithm.name,
-            family=codes.HISTOGRAM_ANALYSIS,
+            family=provenance.family,
             version=provenance.algorithm.version,
             source=provenance.settings.manufacturer,
             parameters=provenance.parameters(),
@@ -198,33 +151,3 @@ def _description(number: int, region: Region, kind: Kind, provenance: Provenance
         else:
             description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = side
     return description
-
-
-def _refer_to_sources(dataset: Dataset, series: SeriesEvidence) -> None:
-    """Let every frame name the source slice that it was drawn on, and the object all instances of the volume."""
-    for group in dataset.PerFrameFunctionalGroupsSequence:
-        derivation = group.DerivationImageSequence[0]
-        source = deepcopy(derivation.SourceImageSequence[0])  # segments of one slice share the item
-        index, frame = series.slices[source.ReferencedFrameNumber - 1]
-        header = series.headers[index]
-        source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
-        if "PerFrameFunctionalGroupsSequence" in header:
-            source.ReferencedFrameNumber = frame + 1
-        else:
-            del source.ReferencedFrameNumber
-        derivation.SourceImageSequence = [source]
-    used = [series.headers[index] for index in dict.fromkeys(index for index, _ in series.slices)]
-    dataset.SourceImageSequence = [_reference(header) for header in used]
-    dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = [_reference(header) for header in used]
-
-
-def _reference(header: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
-    return item
-
-
-def _name_dimensions(dataset: Dataset, uid: str) -> None:
-    """Replace the Dimension Organization UID, which highdicom draws by chance."""
-    for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
-        item.DimensionOrganizationUID = uid

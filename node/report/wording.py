@@ -1,8 +1,20 @@
 """Wording: every sentence of the report, for a radiologist who reads nothing else of it. In American English."""
 
 import math
+from collections.abc import Sequence
 
-from node.findings import VERTEBRAE, Findings, Gate, LesionFindings, Location, MuscleFindings, Note, Suspicion
+from node.findings import (
+    BiopsyPath,
+    Findings,
+    Gate,
+    Kinetics,
+    LesionFindings,
+    Location,
+    MuscleFindings,
+    Note,
+    Suspicion,
+    TargetedAnswer,
+)
 
 INTENDED_USE = "Investigational. Not for diagnostic use."
 
@@ -49,7 +61,19 @@ def lesion(finding: LesionFindings) -> str:
         facts.append(f"enhancement {finding.enhancement_pct:.0f} %")
     if finding.muscle_ratio is not None:
         facts.append(f"{finding.muscle_ratio:.1f} times that of the reference muscle")
+    if finding.plexus_distance_mm is not None:
+        facts.append(f"{finding.plexus_distance_mm:.0f} mm from the paravertebral venous plexus")
+    if finding.draining_vessel is not None:
+        facts.append(f"{'a' if finding.draining_vessel else 'no'} vessel joins it with the plexus")
+    facts += _kinetics(finding.kinetics)
     return f"Lesion {finding.number}, {finding.side}: {', '.join(facts)}."
+
+
+def _kinetics(found: Kinetics | None) -> list[str]:
+    if found is None:
+        return []
+    facts = [f"peak enhancement {found.peak_enhancement_pct:.0f} % {found.time_to_peak_s:.0f} s after its onset"]
+    return facts if found.curve is None else [*facts, f"{found.curve} curve"]
 
 
 def muscle(finding: MuscleFindings) -> str:
@@ -59,41 +83,67 @@ def muscle(finding: MuscleFindings) -> str:
         facts.append(f"enhancement {finding.enhancement_pct:.0f} %")
     if finding.asymmetry_pct is not None:
         facts.append(f"asymmetry index {finding.asymmetry_pct:+.0f} % against the {finding.side.other}")
+    if finding.fat_fraction_pct is not None:
+        facts.append(f"fat fraction {finding.fat_fraction_pct:.0f} %")
+    facts += _kinetics(finding.kinetics)
     return f"Muscles, {finding.side}: {', '.join(facts)}."
 
 
-def suspicion(findings: Findings, asked: Suspicion) -> str:
-    """Return what EMG suspects, who says so, and which candidates lie there."""
-    question = f"{asked.level}, {asked.side} (source: {asked.source}, {asked.basis})"
-    on_side = [one for one in findings.lesions if asked.side in ("both", one.side.value)]
-    there = "on that side" if asked.side != "both" else "on either side"
-    if not any(one.location and one.location.level for one in findings.lesions):
-        found = ", ".join(f"lesion {one.number}" for one in on_side) or "none"
-        return (
-            f"Suspected by EMG: {question}. Focal candidates {there}: {found}. No vertebral level is given for them: "
-            "the match to the suspected level is left to the reader."
+def levels(rows: Sequence[MuscleFindings]) -> list[str]:
+    """Return one line on each level of a muscle, from the head down: left and right beside each other."""
+    named: dict[tuple[str, str], list[MuscleFindings]] = {}
+    for row in rows:
+        named.setdefault((_level(row), row.muscle), []).append(row)
+    return [f"{level}, {muscle}: {'; '.join(map(_row, found))}." for (level, muscle), found in named.items()]
+
+
+def _level(row: MuscleFindings) -> str:
+    return ", ".join(_location(row.location)) if row.location else "whole muscle"
+
+
+def _row(row: MuscleFindings) -> str:
+    facts = [
+        text.format(value)
+        for text, value in (
+            ("enhancement {:.0f} %", row.enhancement_pct),
+            ("{:.2f} times the other levels", row.relative_enhancement),
+            ("asymmetry index {:+.0f} %", row.asymmetry_pct),
+            ("enhancing fraction {:.0f} %", row.enhancing_fraction_pct),
+            ("fat fraction {:.0f} %", row.fat_fraction_pct),
+            ("enhancement of water {:.0f} %", row.fat_corrected_enhancement_pct),
+            ("vessel fraction {:.1f} %", row.vessel_fraction_pct),
+            ("vessel asymmetry index {:+.0f} %", row.vessel_asymmetry_pct),
+            ("time to peak {:.0f} s", row.kinetics and row.kinetics.time_to_peak_s),
         )
-    near = _near(asked)
-    matching = [one for one in on_side if one.location and _named(one.location.level) & set(near)]
-    found = ", ".join(f"lesion {one.number}" for one in matching) or "none"
-    unnamed = ", ".join(f"lesion {one.number}" for one in on_side if one.location is None or one.location.level is None)
-    return f"Suspected by EMG: {question}. Focal candidates {there} from {near[0]} to {near[-1]}: {found}." + (
-        f" Level not determined: {unnamed}." if unnamed else ""
+        if value is not None
+    ]
+    if row.diffuse:
+        facts.append("DIFFUSE")
+    return f"{row.side} {', '.join(facts) or 'not measured'}"
+
+
+def suspicion(asked: Suspicion, answer: TargetedAnswer | None) -> str:
+    """Return what EMG suspects, who says so, and the answer at that place."""
+    question = f"Suspected by EMG: {asked.level}, {asked.side} (source: {asked.source}, {asked.basis})."
+    return question if answer is None else f"{question} {answer.statement}"
+
+
+def biopsy(finding: LesionFindings, path: BiopsyPath) -> str:
+    """Return the straight way to a candidate, and that it is geometry only."""
+    slant = f"{abs(path.angle_deg):.0f} degrees from the sagittal plane"
+    if round(path.angle_deg):
+        slant += f", entering on the patient's {'left' if path.angle_deg > 0 else 'right'} of the target"
+    if round(path.tilt_deg):
+        slant += f", tilted {abs(path.tilt_deg):.0f} degrees toward the {'head' if path.tilt_deg > 0 else 'feet'}"
+    clear = (
+        "nothing to be avoided within 20 mm"
+        if path.clearance_of == "none"
+        else f"{path.clearance_mm:.0f} mm from {path.clearance_of}"
     )
-
-
-def _near(asked: Suspicion) -> tuple[str, ...]:
-    """Return the vertebrae from one above the suspected root to two below: a dorsal ramus runs downward.
-
-    docs/analysis.md 13.2. The eighth cervical root has no vertebra: it leaves below the seventh.
-    """
-    named = [VERTEBRAE.index("C7" if root == "C8" else root) for root in asked.level.split("-")]
-    return VERTEBRAE[max(0, named[0] - 1) : named[-1] + 3]
-
-
-def _named(level: str | None) -> set[str]:
-    """Return the vertebrae that a level names: "L4", or "L4/L5" of a disc."""
-    return set() if level is None else set(level.split("/"))
+    return (
+        f"Lesion {finding.number}, {finding.side}: target at {_place(path.target_mm)}; skin entry at "
+        f"{_place(path.entry_mm)}; depth {path.depth_mm:.0f} mm; {slant}; {clear}. Geometry only: verify before use."
+    )
 
 
 def level_basis(findings: Findings) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID, is_uid
+from node.records import KnownStudy
 
 _MOST_INSTANCES = 1_000_000  # of one series; beyond it the number is garbage; chosen
 
@@ -51,6 +52,14 @@ def read_studies(answers: Iterable[Dataset]) -> list[StudyAnswer]:
                 modalities=frozenset(words.replace(",", " ").replace("\\", " ").split()),
             )
     return list(found.values())
+
+
+def read_known(answers: Iterable[Dataset], study: StudyUID) -> KnownStudy | None:
+    """Return whose a study is, of answers at the STUDY level; what is of another study is left out."""
+    for one in answers:
+        if _text(one, "StudyInstanceUID") == study:
+            return KnownStudy(_text(one, "PatientID"), _text(one, "PatientName"), _text(one, "AccessionNumber"))
+    return None
 
 
 def read_series(answers: Iterable[Dataset], study: StudyUID) -> list[SeriesAnswer]:

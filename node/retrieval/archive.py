@@ -1,13 +1,6 @@
-"""An archive that answers: C-ECHO, C-FIND, C-MOVE and C-GET in the Study Root (PS3.4 annex C), each with an end.
-
-What pynetdicom leaves open is closed here: a peer that stops in the middle of a PDU, or never stops answering, would
-hold its thread for ever. So each conversation has a moment at which its socket is shut down, whoever waits for it.
-"""
+"""An archive that answers: C-ECHO, C-FIND, C-MOVE and C-GET in the Study Root (PS3.4 annex C), each with an end."""
 
 import contextlib
-import socket
-import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,17 +18,20 @@ from pydicom.uid import (
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
 
+from node.calling import Deadline, tls_arguments
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
 from node.dimse import NO_DELAY, VERIFICATION, await_reader
 from node.errors import RetrievalError, shown
+from node.records import KnownStudy
 from node.retrieval.answers import (
     SeriesAnswer,
     StudyAnswer,
     read_instances,
+    read_known,
     read_series,
     read_studies,
 )
-from node.settings import ArchiveSettings, Settings
+from node.settings import ArchiveSettings, Settings, TlsSettings
 
 # Study Root Query/Retrieve Information Model, PS3.4 table C.6.2-1
 _FIND = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -67,6 +63,7 @@ _PENDING = frozenset({0xFF00, 0xFF01})  # PS3.4 table C.4-1
 _SUCCESS = 0x0000
 _SOME_FAILED = 0xB000  # PS3.4 tables C.4-2 and C.4-3: a warning, sub-operations ended with failures
 _CANNOT_BE_STORED = 0xA700  # PS3.4 table B.2-1
+_NO_TLS = TlsSettings()
 _MOST_ANSWERS = 20_000  # to one question, some 2 kB each; chosen
 
 Answer = tuple[Dataset, Dataset | None]
@@ -95,16 +92,20 @@ class Archive:
         Our AE title; also the Move Destination, which the archive must know by address.
     silence_s : float
         Until a silent archive is given up.
+    tls : TlsSettings
+        Our certificate, and who has signed that of an archive that is called over TLS.
     """
 
-    def __init__(self, settings: ArchiveSettings, *, calling_ae: str, silence_s: float) -> None:
-        self._settings, self._calling_ae, self._silence_s = settings, calling_ae, silence_s
+    def __init__(
+        self, settings: ArchiveSettings, *, calling_ae: str, silence_s: float, tls: TlsSettings = _NO_TLS
+    ) -> None:
+        self._settings, self._calling_ae, self._silence_s, self._tls = settings, calling_ae, silence_s, tls
 
     @classmethod
     def of(cls, settings: Settings, one: ArchiveSettings, *, silence_s: float | None = None) -> "Archive":
         """Return an archive of the settings."""
         patience_s = settings.retrieval.silence_s if silence_s is None else silence_s
-        return cls(one, calling_ae=settings.association.ae_title, silence_s=patience_s)
+        return cls(one, calling_ae=settings.association.ae_title, silence_s=patience_s, tls=settings.tls)
 
     @property
     def name(self) -> str:
@@ -126,6 +127,11 @@ class Archive:
             known = next((one for one in studies if one.study == study), None)
             series = read_series(ask("SERIES", _OF_A_SERIES | {"StudyInstanceUID": study}), study)
         return known, series
+
+    def known(self, study: StudyUID) -> KnownStudy | None:
+        """Return whose study it is by what the archive says; None if it has no such study."""
+        with self._asking() as ask:
+            return read_known(ask("STUDY", _WHOSE_STUDY | {"StudyInstanceUID": study}), study)
 
     def studies_of(self, patient_id: str) -> list[StudyAnswer]:
         """Return the studies under a Patient ID, whosever they are."""
@@ -218,13 +224,14 @@ class Archive:
         entity.acse_timeout = entity.connection_timeout = self._silence_s
         entity.dimse_timeout = entity.network_timeout = self._silence_s if silence_s is None else silence_s
         entity.requested_contexts = list(contexts)
-        with _Deadline(limit_s) as deadline:
+        with Deadline(limit_s) as deadline:
             try:
                 association = entity.associate(
                     self._settings.host,
                     self._settings.port,
                     ae_title=self._settings.ae_title,
                     ext_neg=list(roles),
+                    tls_args=tls_arguments(self._settings, self._tls),
                     evt_handlers=[NO_DELAY, (evt.EVT_CONN_OPEN, deadline.hold), *handlers],
                 )
             except OSError as error:  # its host has no address
@@ -247,47 +254,12 @@ class Archive:
                     association.release()
 
 
-class _Deadline:
-    """Shuts a socket down when its time is over: then whoever reads from it goes on."""
-
-    def __init__(self, limit_s: float) -> None:
-        self._ends = time.monotonic() + limit_s
-        self._lock = threading.Lock()
-        self._sockets: list[socket.socket] = []
-        self._timer = threading.Timer(limit_s, self._end)
-        self._timer.daemon = True
-
-    @property
-    def passed(self) -> bool:
-        return time.monotonic() >= self._ends
-
-    def hold(self, event: evt.Event) -> None:
-        """Take the socket of an association that has just been connected."""
-        connection: Any = event.assoc.dul.socket
-        with self._lock:
-            self._sockets.append(connection.socket)
-        if self.passed:
-            self._end()
-
-    def __enter__(self) -> "_Deadline":
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    def _end(self) -> None:
-        with self._lock:
-            for one in self._sockets:
-                with contextlib.suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
-
-
 # Return keys: "" asks for the value (PS3.4 section C.2.2.1.3)
 _OF_A_STUDY = {
     "PatientID": "", "IssuerOfPatientID": "", "PatientBirthDate": "", "StudyDate": "", "StudyTime": "",
     "StudyDescription": "", "ModalitiesInStudy": "", "StudyInstanceUID": "",
 }  # fmt: skip
+_WHOSE_STUDY = {"PatientID": "", "PatientName": "", "AccessionNumber": ""}
 _OF_A_SERIES = {
     "SeriesInstanceUID": "", "Modality": "", "SeriesDescription": "", "BodyPartExamined": "",
     "NumberOfSeriesRelatedInstances": "",

@@ -68,8 +68,8 @@ def make_instances(
     """
     style = STYLES[recipe.vendor]
     frames = [
-        (geometry, index, volume[index])
-        for geometry, volume in zip(plan.geometries, images, strict=True)
+        (grid, geometry, index, volume[index])
+        for grid, (geometry, volume) in enumerate(zip(plan.geometries, images, strict=True))
         for index in _in_order_of_acquisition(geometry.shape[0], along_axis=plan.along_axis)
     ]
     order = order_of_numbers(style.numbering, len(frames))
@@ -84,8 +84,8 @@ def _in_order_of_acquisition(count: int, *, along_axis: bool) -> list[int]:
 
 
 def _instance(
-    recipe: Recipe, identity: Identity, plan: Plan, number: int, geometry: Geometry, index: int, plane: Image,
-    *, counts_per_signal: float,
+    recipe: Recipe, identity: Identity, plan: Plan, number: int, grid: int, geometry: Geometry, index: int,
+    plane: Image, *, counts_per_signal: float,
 ) -> Dataset:  # fmt: skip
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 100"
@@ -95,6 +95,7 @@ def _instance(
     _add_series(dataset, recipe, identity, plan)
     _add_acquisition(dataset, recipe, plan)
     _add_contrast(dataset, recipe, plan)
+    _add_time(dataset, recipe, plan, grid)
     dataset.InstanceNumber = number
     _add_plane(dataset, geometry, index)
     _add_pixels(dataset, recipe, plan, plane, counts_per_signal)
@@ -162,7 +163,7 @@ def _add_series(dataset: Dataset, recipe: Recipe, identity: Identity, plan: Plan
 def _add_acquisition(dataset: Dataset, recipe: Recipe, plan: Plan) -> None:
     style, pulse = STYLES[recipe.vendor], plan.pulse
     gradient_echo = pulse.kind != "se"
-    three_dimensional = plan.kind in ("pre", "post") and gradient_echo
+    three_dimensional = plan.kind in ("pre", "dynamic", "post") and gradient_echo
     dataset.ImageType = list(style.image_types[pulse.kind])
     dataset.ScanningSequence = "GR" if gradient_echo else "SE"
     dataset.SequenceVariant = ["SP", "OSP"] if gradient_echo else ["SK", "SP", "OSP"]
@@ -186,12 +187,28 @@ def _add_acquisition(dataset: Dataset, recipe: Recipe, plan: Plan) -> None:
 
 
 def _add_contrast(dataset: Dataset, recipe: Recipe, plan: Plan) -> None:
-    if plan.kind != "post" or not recipe.contrast_labelled:
+    if plan.kind not in ("dynamic", "post") or not recipe.contrast_labelled:
         return
     dataset.ContrastBolusAgent = STYLES[recipe.vendor].agent
     dataset.ContrastBolusRoute = "IV"
     dataset.ContrastBolusVolume = _BOLUS_ML
     dataset.ContrastBolusStartTime = clock(INJECTION_S)
+
+
+def _add_time(dataset: Dataset, recipe: Recipe, plan: Plan, number: int) -> None:
+    """Add what tells a time point from the others, as its maker writes it."""
+    if not plan.time_points:
+        return
+    style, point = STYLES[recipe.vendor], plan.time_points[number]
+    if style.clock == "acquisition":
+        dataset.AcquisitionNumber = number + 1
+    else:
+        dataset.TemporalPositionIdentifier = number + 1
+        dataset.NumberOfTemporalPositions = len(plan.time_points)
+    if style.clock == "trigger":
+        dataset.TriggerTime = round(1000 * (point.begins_s - plan.begins_s), 3)
+    else:
+        dataset.AcquisitionTime = dataset.ContentTime = clock(point.begins_s)
 
 
 def _add_plane(dataset: Dataset, geometry: Geometry, index: int) -> None:

@@ -47,10 +47,9 @@ def to_enhanced(instances: Sequence[Dataset]) -> Dataset:
     _add_dimensions(dataset)
     dataset.AcquisitionContextSequence = Items([])
     dataset.SharedFunctionalGroupsSequence = Items([_shared_groups(first)])
-    by_place = sorted(instances, key=lambda one: float(one.SliceLocation))
-    rank = {one.SOPInstanceUID: number for number, one in enumerate(by_place, start=1)}
+    places = sorted({float(one.SliceLocation) for one in instances})
     dataset.PerFrameFunctionalGroupsSequence = Items(
-        [_frame_groups(one, rank[one.SOPInstanceUID]) for one in instances]
+        [_frame_groups(one, places.index(float(one.SliceLocation)) + 1) for one in instances]
     )
     dataset.PixelData = b"".join(one.PixelData for one in instances)
     dataset.file_meta = file_meta(dataset, ExplicitVRLittleEndian)
@@ -159,10 +158,13 @@ def _add_contrast(dataset: Dataset, first: Dataset) -> None:
 def _add_dimensions(dataset: Dataset) -> None:
     organisation = derived_uid("dimensions", dataset.SOPInstanceUID)
     dataset.DimensionOrganizationSequence = _one(DimensionOrganizationUID=organisation)
-    dataset.DimensionIndexSequence = _one(
-        DimensionOrganizationUID=organisation,
-        DimensionIndexPointer=Tag("InStackPositionNumber"),
-        FunctionalGroupPointer=Tag("FrameContentSequence"),
+    dataset.DimensionIndexSequence = Items(
+        _item(
+            DimensionOrganizationUID=organisation,
+            DimensionIndexPointer=Tag(keyword),
+            FunctionalGroupPointer=Tag("FrameContentSequence"),
+        )
+        for keyword in ("TemporalPositionIndex", "InStackPositionNumber")
     )
 
 
@@ -237,16 +239,18 @@ def _shared_groups(first: Dataset) -> Dataset:
 
 def _frame_groups(one: Dataset, rank: int) -> Dataset:
     moment = f"{one.AcquisitionDate}{one.AcquisitionTime}"
+    acquisition = one.get("AcquisitionNumber", 1)
+    time_point = int(one.get("TemporalPositionIdentifier", acquisition))
     groups = _item(
         FrameContentSequence=_one(
-            FrameAcquisitionNumber=1,
+            FrameAcquisitionNumber=acquisition,
             FrameReferenceDateTime=moment,
             FrameAcquisitionDateTime=moment,
             FrameAcquisitionDuration=_DURATION_MS,
             StackID="1",
             InStackPositionNumber=rank,
-            DimensionIndexValues=[rank],
-            TemporalPositionIndex=1,
+            DimensionIndexValues=[time_point, rank],
+            TemporalPositionIndex=time_point,
         ),
         PlanePositionSequence=_one(ImagePositionPatient=one.ImagePositionPatient),
         PixelValueTransformationSequence=_one(
@@ -256,6 +260,8 @@ def _frame_groups(one: Dataset, rank: int) -> Dataset:
         ),
         FrameVOILUTSequence=_one(WindowCenter=one.WindowCenter, WindowWidth=one.WindowWidth),
     )
+    if "TriggerTime" in one:
+        groups.TemporalPositionSequence = _one(TemporalPositionTimeOffset=float(one.TriggerTime) / 1000)
     private = one.group_dataset(_PHILIPS_GROUP)
     if len(private):  # Philips keeps the scale slope of a frame in the item of a private sequence
         block = groups.private_block(_PHILIPS_GROUP, "Philips MR Imaging DD 005", create=True)

@@ -16,6 +16,7 @@ _PULSES: dict[str, Pulse] = {
     "t2": Pulse("se", 3.5, 0.100, 150),
     "mrv": Pulse("tof", 0.025, 0.007, 55),
     "localizer": Pulse("spgr", 0.008, 0.004, 20),
+    "dynamic": Pulse("spgr", 0.005, 0.0023, 12),
 }
 _MRV_SLICE_MM, _LOCALIZER_PIXEL_MM, _LOCALIZER_SLICES = 3.0, 2.0, 3
 _START_S = 9 * 3600.0  # the study begins at nine o'clock
@@ -31,6 +32,15 @@ _PLANES: dict[Orientation, tuple[Array, Array]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class TimePoint:
+    """One time point of a dynamic series: seconds since midnight, minutes since contrast was given, None before."""
+
+    begins_s: float
+    minutes: float | None
+    moved: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """One series as it will be acquired.
@@ -38,17 +48,19 @@ class Plan:
     Parameters
     ----------
     kind : str
-        "localizer", "t2", "mrv", "pre" or "post".
+        "localizer", "t2", "mrv", "pre", "dynamic" or "post".
     number : int
         Series Number.
     geometries : tuple of Geometry
-        One grid; of a localizer, three.
+        One grid; of a localizer, three; of a dynamic series, the same one for each time point.
     along_axis : bool
         Whether slices are acquired along the slice axis of the grid, or against it.
     minutes : float or None
         Since contrast was given; None before that.
     begins_s : float
         Seconds since midnight.
+    time_points : tuple of TimePoint
+        Of a dynamic series; of all others, none.
     """
 
     kind: SeriesKind
@@ -59,11 +71,12 @@ class Plan:
     fat_suppression: bool
     minutes: float | None
     begins_s: float
+    time_points: tuple[TimePoint, ...] = ()
 
 
 def plan_study(recipe: Recipe, body: Body, frame_of_reference: str) -> tuple[Plan, ...]:
     """Return the series of a study in the order of their acquisition."""
-    kinds: tuple[SeriesKind, ...] = ("localizer", "t2", "mrv", "pre", "post")
+    kinds: tuple[SeriesKind, ...] = ("localizer", "t2", "mrv", "pre", "dynamic", "post")
     wanted = [kind for kind in kinds if kind in recipe.series]
     return tuple(plan_series(recipe, body, frame_of_reference, kind, n) for n, kind in enumerate(wanted, start=1))
 
@@ -72,15 +85,34 @@ def plan_series(recipe: Recipe, body: Body, frame_of_reference: str, kind: Serie
     """Return one series, whether the recipe has it or not."""
     post = kind == "post"
     measured = kind in ("pre", "post")
+    points = _time_points(recipe) if kind == "dynamic" else ()
     return Plan(
         kind=kind,
         number=number,
-        geometries=_grids(recipe, body, frame_of_reference, kind),
+        geometries=_grids(recipe, body, frame_of_reference, kind) * max(1, len(points)),
         along_axis=recipe.patient_position.startswith("HF"),
         pulse=_measuring_pulse(recipe) if measured else _PULSES[kind],
         fat_suppression=recipe.fat_suppression and measured,
         minutes=recipe.minutes if post and recipe.contrast_given else None,
-        begins_s=INJECTION_S + recipe.minutes * 60 - _HALF_SERIES_S if post else _START_S + _BEGINS_S[kind],
+        begins_s=points[0].begins_s if points else _begins_s(recipe, kind),
+        time_points=points,
+    )
+
+
+def _begins_s(recipe: Recipe, kind: SeriesKind) -> float:
+    return INJECTION_S + recipe.minutes * 60 - _HALF_SERIES_S if kind == "post" else _START_S + _BEGINS_S[kind]
+
+
+def _time_points(recipe: Recipe) -> tuple[TimePoint, ...]:
+    """Return when a dynamic series is acquired; contrast comes to the arteries as it is given: no transit."""
+    steps = [step - recipe.points_before for step in range(recipe.time_points)]
+    return tuple(
+        TimePoint(
+            INJECTION_S + step * recipe.time_step_s,
+            step * recipe.time_step_s / 60 if step >= 0 and recipe.contrast_given else None,
+            0 < recipe.moves_at <= number,
+        )
+        for number, step in enumerate(steps)
     )
 
 

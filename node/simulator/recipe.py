@@ -18,7 +18,7 @@ Vendor = Literal["siemens", "philips", "ge", "canon"]
 Orientation = Literal["axial", "sagittal", "coronal"]
 PatientPosition = Literal["HFS", "FFS", "HFP", "FFP"]
 Syntax = Literal["explicit", "implicit", "rle", "jpeg2000", "jpegls"]
-SeriesKind = Literal["localizer", "t2", "mrv", "pre", "post"]
+SeriesKind = Literal["localizer", "t2", "mrv", "pre", "dynamic", "post"]
 Contrast = Literal["given", "labelled only", "unlabelled", "none"]
 
 
@@ -106,7 +106,12 @@ class Recipe(_Table):
     minutes : float
         From injection to the middle of the post series.
     series : tuple of str
-        Which there are; they are acquired in the order localizer, t2, mrv, pre, post.
+        Which there are; they are acquired in the order localizer, t2, mrv, pre, dynamic, post. The dynamic series is
+        a gradient echo, on the grid of pre and post.
+    time_points, points_before, time_step_s : int, int, float
+        Of the dynamic series: how many, how many of them before contrast is given, how long each takes.
+    moves_at : int
+        From which of its time points on the patient lies as during the post series; 0: never.
     field_strength_t : float
         Tissues have the T1 of 1.5 T below 2 T, and that of 3 T above.
     repetition_time_ms, echo_time_ms, flip_angle_deg : float or None
@@ -135,6 +140,10 @@ class Recipe(_Table):
     minutes: Annotated[float, Field(ge=0.5, le=30)] = 5.0
 
     series: tuple[SeriesKind, ...] = ("localizer", "mrv", "pre", "post")
+    time_points: Annotated[int, Field(ge=2, le=500)] = 40
+    points_before: Annotated[int, Field(ge=0)] = 5
+    time_step_s: Positive = 6.0
+    moves_at: Annotated[int, Field(ge=0)] = 0
     sequence: Literal["spgr", "se"] = "se"
     fat_suppression: bool = False
     field_strength_t: Annotated[float, Field(ge=1, le=3.5)] = 1.5

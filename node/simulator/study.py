@@ -15,7 +15,7 @@ from node.simulator.headers import Identity, make_instances
 from node.simulator.multiframe import to_enhanced
 from node.simulator.patient import Patient
 from node.simulator.physics import Image, rician
-from node.simulator.planning import plan_study
+from node.simulator.planning import Plan, plan_study
 from node.simulator.recipe import Recipe, SeriesKind
 from node.simulator.tissues import Label
 from node.simulator.truth import Truth, find_truth, write_truth
@@ -25,6 +25,7 @@ _ROLES: dict[SeriesKind, Role] = {
     "t2": Role.OTHER,
     "mrv": Role.MRV,
     "pre": Role.PRE,
+    "dynamic": Role.DYNAMIC,
     "post": Role.POST,
 }
 _BRIGHTEST_COUNTS = 2800.0  # of 4095: room for the few brightest voxels
@@ -70,6 +71,9 @@ def simulate(recipe: Recipe) -> SimulatedStudy:
     anatomies: dict[SeriesKind, tuple[Anatomy, ...]] = {}
     clean: dict[SeriesKind, list[Image]] = {}
     for plan in plans:
+        if plan.time_points:
+            anatomies[plan.kind], clean[plan.kind] = _follow(patient, plan)
+            continue
         moved = plan.kind == "post"
         if moved and "pre" in anatomies and np.allclose(patient.movement, np.eye(4)):
             anatomies["post"] = anatomies["pre"]
@@ -85,12 +89,21 @@ def simulate(recipe: Recipe) -> SimulatedStudy:
         noise = noises[plan.kind]
         images = [rician(rng, image, noise) if noise else image for image in clean[plan.kind]]
         datasets = make_instances(recipe, identity, plan, images, counts_per_signal=scales[plan.kind])
-        if recipe.multiframe and len(plan.geometries) == 1:
+        if recipe.multiframe and plan.kind != "localizer":
             datasets = [to_enhanced(datasets)]
         encoded = tuple(encode(dataset, recipe.transfer_syntax) for dataset in datasets)
         series.append(SimulatedSeries(plan.kind, _ROLES[plan.kind], encoded))
     truth = find_truth(recipe, identity, patient, anatomies)
     return SimulatedStudy(recipe, tuple(series), truth)
+
+
+def _follow(patient: Patient, plan: Plan) -> tuple[tuple[Anatomy, ...], list[Image]]:
+    """Return the anatomy of a dynamic series, before the patient moves, and its images."""
+    lying = {
+        moved: patient.anatomy(plan.geometries[0], moved=moved) for moved in {one.moved for one in plan.time_points}
+    }
+    images = [patient.scan(lying[one.moved], plan, minutes=one.minutes) for one in plan.time_points]
+    return (lying[min(lying)],), images
 
 
 def _counts_per_signal(clean: dict[SeriesKind, list[Image]]) -> dict[SeriesKind, float]:
@@ -105,7 +118,8 @@ def _noises(
 ) -> dict[SeriesKind, float]:
     """Return the standard deviation of the noise in each series.
 
-    Pre and post share one: the signal of muscle before contrast over the wanted ratio. Of the other series muscle may
+    Pre and post share one: the signal of muscle before contrast over the wanted ratio; a dynamic series has its own, by
+    the same rule. Of the other series muscle may
     be dark, so it follows from their brightest tissue, taken for twice as bright as muscle on T1.
     """
     if not recipe.snr:
@@ -116,12 +130,18 @@ def _noises(
     }
     measured: SeriesKind = "pre" if "pre" in clean else "post"
     if measured in clean:
-        muscle = anatomies[measured][0].share(Label.LEFT_MUSCLE, Label.RIGHT_MUSCLE) > 0.99
-        if not muscle.any():
-            raise SimulatorError("the stack shows no posterior paraspinal muscle")
-        noise = float(np.median(clean[measured][0][muscle])) / recipe.snr
+        noise = _muscle_signal(anatomies[measured][0], clean[measured][0]) / recipe.snr
         noises.update(dict.fromkeys((kind for kind in clean if kind in ("pre", "post")), noise))
+    if "dynamic" in clean:
+        noises["dynamic"] = _muscle_signal(anatomies["dynamic"][0], clean["dynamic"][0]) / recipe.snr
     return noises
+
+
+def _muscle_signal(anatomy: Anatomy, image: Image) -> float:
+    muscle = anatomy.share(Label.LEFT_MUSCLE, Label.RIGHT_MUSCLE) > 0.99
+    if not muscle.any():
+        raise SimulatorError("the stack shows no posterior paraspinal muscle")
+    return float(np.median(image[muscle]))
 
 
 def write(study: SimulatedStudy, folder: Path) -> tuple[Path, ...]:

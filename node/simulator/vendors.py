@@ -11,6 +11,7 @@ from typing import Literal
 from node.simulator.recipe import SeriesKind, Vendor
 
 Numbering = Literal["acquired", "reversed", "interleaved"]
+Clock = Literal["acquisition", "position", "trigger"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,9 @@ class Style:
         How Instance Number runs: with the acquisition, against it, or odd slices first.
     bits_stored, signed : int, bool
         Of the pixels.
+    clock : str
+        What tells the time points of a dynamic series apart, and when they were: Acquisition Number and Time; Temporal
+        Position Identifier and Acquisition Time; or that and Trigger Time, with one Acquisition Time for all.
     scales : mapping or None
         Rescale Slope and private Scale Slope by kind (Philips); None where stored values are the signal.
     """
@@ -48,6 +52,7 @@ class Style:
     coil: str
     agent: str
     scales: Mapping[SeriesKind, tuple[float, float]] | None = None
+    clock: Clock = "acquisition"
 
 
 STYLES: dict[Vendor, Style] = {
@@ -60,6 +65,7 @@ STYLES: dict[Vendor, Style] = {
             "localizer": "localizer_3plane",
             "t2": "t2_tse_sag",
             "mrv": "fl2d_tof_ven_tra",
+            "dynamic": "t1_vibe{fs}_{plane}_dyn",
             "pre se": "t1_tse{fs}_{plane}",
             "post se": "t1_tse{fs}_{plane}_km",
             "pre spgr": "t1_vibe{fs}_{plane}",
@@ -86,6 +92,7 @@ STYLES: dict[Vendor, Style] = {
             "localizer": "Survey",
             "t2": "T2W_TSE SAG",
             "mrv": "2D_TOF MRV",
+            "dynamic": "T1W_FFE{fs} {plane} dyn",
             "pre se": "T1W_TSE{fs} {plane}",
             "post se": "T1W_TSE{fs} {plane} +C",
             "pre spgr": "T1W_FFE{fs} {plane}",
@@ -98,12 +105,14 @@ STYLES: dict[Vendor, Style] = {
         signed=False,
         coil="dS Spine",
         agent="GADOVIST",
+        clock="position",
         # Chosen; on real scanners they differ between series in the same way (docs/analysis.md, section 4).
         scales={
             "localizer": (1.10, 1.0e-2),
             "t2": (3.40, 0.7e-2),
             "mrv": (0.86, 1.6e-2),
             "pre": (2.24, 1.3e-2),
+            "dynamic": (1.95, 1.2e-2),
             "post": (1.71, 1.1e-2),
         },
     ),
@@ -116,6 +125,7 @@ STYLES: dict[Vendor, Style] = {
             "localizer": "3 Plane Loc",
             "t2": "Sag T2 FSE",
             "mrv": "2D TOF MRV",
+            "dynamic": "{plane} DISCO{fs}",
             "pre se": "{plane} T1 FSE{fs}",
             "post se": "{plane} T1 FSE{fs} +C",
             "pre spgr": "{plane} LAVA{fs}",
@@ -128,6 +138,7 @@ STYLES: dict[Vendor, Style] = {
         signed=True,
         coil="PA Spine",
         agent="Gad",
+        clock="trigger",
     ),
     "canon": Style(
         manufacturer="CANON_MEC",
@@ -138,6 +149,7 @@ STYLES: dict[Vendor, Style] = {
             "localizer": "Locator",
             "t2": "SAG T2 FSE",
             "mrv": "TOF 2D VENO",
+            "dynamic": "{plane} T1 QUICK3D{fs} dynamic",
             "pre se": "{plane} T1 FSE{fs}",
             "post se": "{plane} T1 FSE{fs} CE",
             "pre spgr": "{plane} T1 QUICK3D{fs}",
@@ -150,6 +162,7 @@ STYLES: dict[Vendor, Style] = {
         signed=False,
         coil="Spine SPEEDER",
         agent="GD",
+        clock="position",
     ),
 }
 

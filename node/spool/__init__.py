@@ -7,9 +7,19 @@ damage on disk is an error, never other bytes.
 Knows nothing of: patients, studies, roles. Names on disk are our own numbers and digests, never text from the wire.
 """
 
-from node.spool.reader import SegmentState, SpoolReader, as_file, mapped
+from node.spool.reader import SegmentState, SpoolReader, as_file, mapped, read_header
 from node.spool.record import RecordHeader
 from node.spool.results import Results
 from node.spool.spool import Recording, Spool
 
-__all__ = ["RecordHeader", "Recording", "Results", "SegmentState", "Spool", "SpoolReader", "as_file", "mapped"]
+__all__ = [
+    "RecordHeader",
+    "Recording",
+    "Results",
+    "SegmentState",
+    "Spool",
+    "SpoolReader",
+    "as_file",
+    "mapped",
+    "read_header",
+]

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
 from node.errors import SpoolError
 from node.records import Place, SegmentEnd
 from node.spool import segment as segments
@@ -86,6 +89,11 @@ def mapped(descriptor: int, offset: int, length: int) -> memoryview:
     start = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
     mapping = mmap.mmap(descriptor, length + offset - start, offset=start, prot=mmap.PROT_READ)
     return memoryview(mapping)[offset - start :]
+
+
+def read_header(view: memoryview) -> Dataset:
+    """Return what stands in front of the pixels of an instance; pydicom raises what it likes on broken bytes."""
+    return dcmread(as_file(view), stop_before_pixels=True)
 
 
 def as_file(view: memoryview) -> BinaryIO:

@@ -25,7 +25,7 @@ from tests.analysis.phantom import volume
 from tests.analysis.running import RealBack, run
 
 DIAMETERS_MM = (6, 8, 10, 12)
-THRESHOLDS = (5, 6, 7, 8, 9, 10, 12)
+THRESHOLDS = (0.25, 0.5, 1, 2, 4)
 MUSCLE, LESION, VESSEL, FAT = 0.40, 1.05, 1.60, 1.03
 
 Image = npt.NDArray[np.float64]

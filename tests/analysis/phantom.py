@@ -29,7 +29,7 @@ SIGNAL = {
     "csf": 35.0,
     "muscle": 100.0,
 }
-FAT_ENHANCEMENT = 0.03
+FAT_ENHANCEMENT = 0.02  # as the settings assume; what follows from another value, docs/analysis.md tells
 TISSUE_ENHANCEMENT = 0.3
 MUSCLE_CENTRE_MM = (36.0, 38.0)  # beside the midline, behind the canal
 MUSCLE_HALF_AXES_MM = (31.0, 19.0)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from node.analysis import MultiscaleDetector
-from node.analysis.lesions import axes_mm
+from node.analysis.lesions import Scene, axes_mm, keep_and_describe, where_to_look
 from node.findings import Outcome, Side
+from node.ports import Candidate
+from node.settings import AnalysisSettings
 from tests.analysis.phantom import Back, Ball, Scanner, Tube, grid, pair
 from tests.analysis.running import only_lesion, run, side
 
@@ -88,23 +89,6 @@ def test_vessels_on_the_mrv_support_a_lesion():
     assert measured.regions.vessels.shape == venous.shape
 
 
-def test_a_vein_scores_less_than_a_ball_of_its_brightness():
-    shape, spacing_mm = (16, 60, 60), (3.0, 1.0, 1.0)
-    random = np.random.default_rng(0)
-    pre = (100 + random.normal(0, 3, shape)).astype(np.float32)
-    head, back, left = (axis * step for axis, step in zip(np.indices(shape), spacing_mm, strict=True))
-    ball = (head - 24) ** 2 + (back - 15) ** 2 + (left - 15) ** 2 < 4**2
-    vein = ((back - 45) ** 2 + (left - 45) ** 2 < 2**2) & (np.abs(head - 24) < 18)
-    post = pre * np.where(ball | vein, 2.1, 1.35).astype(np.float32)
-
-    found = MultiscaleDetector().detect(pre, post, np.ones(shape, bool), spacing_mm=spacing_mm, residual_mm=0.1)
-
-    best_ball = max(one.score for one in found if (one.region & ball).any())
-    best_vein = max(one.score for one in found if (one.region & vein).any())
-    assert found[0].score == best_ball
-    assert best_vein < 0.7 * best_ball
-
-
 def test_diameters_are_those_of_the_outline():
     region = np.zeros((3, 20, 20), bool)
     region[1, 5:9, 4:16] = True
@@ -115,7 +99,31 @@ def test_diameters_are_those_of_the_outline():
     assert short_mm == pytest.approx(2 * 12 * 4 / np.hypot(12, 4))
 
 
-def test_an_empty_muscle_holds_no_candidate():
-    flat = np.ones((5, 20, 20), np.float32)
+def test_foci_are_looked_for_in_the_bays_of_a_muscle_and_just_beside_it_but_not_between_the_muscles():
+    muscles = np.zeros((3, 60, 100), np.uint8)
+    muscles[:, 10:50, 5:42], muscles[:, 10:50, 58:95] = 2, 1
+    muscles[:, 45:50, 20:26] = 0  # a bay
 
-    assert not MultiscaleDetector().detect(flat, flat, flat > 2, spacing_mm=(4.0, 1.0, 1.0), residual_mm=0.1)
+    room = where_to_look(muscles, (4.0, 1.0, 1.0))
+
+    assert room[muscles > 0].all()
+    assert room[:, 45:50, 20:26].all()
+    assert room[:, 30, 2:5].all()
+    assert not room[:, :, 46:54].any()
+    assert not room[:, :5].any()
+
+
+@pytest.mark.parametrize(("column", "expected"), [(54, Side.LEFT), (46, Side.RIGHT)])
+def test_a_focus_beside_the_outline_is_on_the_side_of_the_midline_that_it_lies_on(column, expected):
+    muscles = np.zeros((5, 40, 100), np.uint8)
+    muscles[:, 5:35, 5:42], muscles[:, 5:35, 58:95] = 2, 1
+    region = np.zeros(muscles.shape, bool)
+    region[1:4, 18:22, column - 2 : column + 2] = True
+    pre = np.full(muscles.shape, 100, np.float32)
+    post = np.where(region, 230, 140).astype(np.float32)
+    geometry = grid(spacing_mm=(4.0, 1.0, 1.0), size_mm=(20.0, 40.0, 100.0))
+    scene = Scene(pre, post, muscles, muscles > 0, np.ones(muscles.shape, bool), None, geometry, 0)
+
+    kept = keep_and_describe([Candidate(region, 5.0)], scene, AnalysisSettings())
+
+    assert [one.findings.side for one in kept] == [expected]

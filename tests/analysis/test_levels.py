@@ -1,18 +1,17 @@
 """Where a finding lies along the spine: never a vertebra that a labeller has not named, always slice and place."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from node.analysis import NoLabeller, name_levels
+from node.analysis import NoLabeller
+from node.analysis.grid import Grid
 from node.analysis.levels import Spine, points_of_labels, spine_of
+from node.analysis.places import Places
 from node.dicom.geometry import CanonicalAxes, Geometry
-from node.findings import Measurement, Regions, Side, StudyVolumes
-from node.ports import Labelling, LevelPoint
+from node.dicom.volumes import Volume
+from node.ports import Labeller, Labelling, LevelPoint
 from tests.analysis.phantom import FRAME, volume
 from tests.analysis.running import read, shared_file
-from tests.test_findings import FINDINGS
 
 REAL = ("TPTBox_sample_mri",)
 PITCH_MM = 36.0
@@ -63,18 +62,33 @@ class Known:
         return Labelling(tuple(points), "counted from S1, assuming five lumbar vertebrae")
 
 
-def measured(geometry: Geometry, *, at_mm: float, sagittal_frame: str = FRAME) -> tuple[Measurement, StudyVolumes]:
-    """A measurement with a lesion on the left at a height, and muscles in all slices."""
-    muscles = np.zeros(geometry.shape, np.uint8)
-    muscles[:, 20:30, 22:30], muscles[:, 20:30, 11:19] = 1, 2
-    lesions = np.zeros(geometry.shape, np.uint8)
-    slice_, row, column = np.rint(geometry.to_index([25.0, 70.0, at_mm])).astype(int)
-    lesions[slice_, row - 1 : row + 2, column] = 1
-    both = (FINDINGS.muscles[0], replace(FINDINGS.muscles[0], side=Side.RIGHT))
-    one = Measurement(replace(FINDINGS, muscles=both), Regions(muscles, lesions, None, "post"))
-    image = volume(np.zeros(geometry.shape, np.float32), geometry)
+def places(geometry: Geometry, labeller: Labeller, *, sagittal_frame: str = FRAME) -> tuple[Places, Grid]:
+    """The places of a grid of axial slices, and the grid."""
+    grid = Grid.of(volume(np.zeros(geometry.shape, np.float32), geometry))
     side = sagittal(sagittal_frame)
-    return one, StudyVolumes(post=image, sagittal=volume(np.zeros(side.shape, np.float32), side))
+    seen = volume(np.zeros(side.shape, np.float32), side)
+    return Places.of(grid, _all(grid), seen, labeller), grid
+
+
+def _all(grid: Grid) -> tuple[slice, slice, slice]:
+    head, back, left = grid.signal.shape
+    return slice(0, head), slice(0, back), slice(0, left)
+
+
+def basis(sagittal_series: Volume | None, labeller: Labeller, frame: str = FRAME) -> str:
+    geometry = axial(frame=frame)
+    grid = Grid.of(volume(np.zeros(geometry.shape, np.float32), geometry))
+    found = Places.of(grid, _all(grid), sagittal_series, labeller)
+    assert found.spine is None
+    return found.basis
+
+
+def lesion(grid: Grid, at_mm: float) -> np.ndarray:
+    """Three voxels on the left, at a height."""
+    region = np.zeros(grid.signal.shape, bool)
+    head, back, left = np.rint(grid.geometry.to_index([25.0, 70.0, at_mm])).astype(int)
+    region[head, back - 1 : back + 2, left] = True
+    return region
 
 
 @pytest.mark.parametrize("upward", [True, False])
@@ -82,24 +96,36 @@ def measured(geometry: Geometry, *, at_mm: float, sagittal_frame: str = FRAME) -
 def test_a_lesion_is_named_by_the_slice_that_it_lies_in(
     at_mm: float, level: str, slice_number: int, upward: bool
 ) -> None:
-    found = name_levels(*measured(axial(upward=upward), at_mm=at_mm), Known()).findings
+    found, grid = places(axial(upward=upward), Known())
 
-    place = found.lesions[0].location
+    place = found.location(lesion(grid, at_mm))
+
     assert (place.level, place.slices) == (level, (slice_number, slice_number))
     assert place.position_mm == pytest.approx((25.0, 70.0, at_mm))
-    assert [(one.location.level, one.location.slices) for one in found.muscles] == [("L1 to L5", (1, 31))] * 2
-    assert found.level_basis == ("vertebral level counted from S1, assuming five lumbar vertebrae; labeller known 1")
-    assert found.algorithm.parameters["labeller"] == "known 1"
+    everywhere = found.location(np.ones(grid.signal.shape, bool))
+    assert (everywhere.level, everywhere.slices) == ("L1 to L5", (1, 31))
+    assert found.basis == "vertebral level counted from S1, assuming five lumbar vertebrae; labeller known 1"
+
+
+def test_a_part_of_the_grid_counts_its_slices_as_the_whole_does() -> None:
+    _, grid = places(axial(), Known())
+    part = (slice(3, 20), slice(5, 40), slice(0, 41))
+
+    found = Places.of(grid, part, None, NoLabeller())
+
+    region = lesion(grid, 0.0)
+    assert found.location(region[part]) == Places.of(grid, _all(grid), None, NoLabeller()).location(region)
+    assert found.location(region[part][10:], start=10).slices == (16, 16)
 
 
 def test_without_a_labeller_no_vertebra_is_named_and_place_and_slice_are_told() -> None:
-    found = name_levels(*measured(axial(), at_mm=0.0), NoLabeller()).findings
+    found, grid = places(axial(), NoLabeller())
 
-    place = found.lesions[0].location
+    place = found.location(lesion(grid, 0.0))
+
     assert (place.level, place.slices) == (None, (16, 16))
     assert place.position_mm == pytest.approx((25.0, 70.0, 0.0))
-    assert found.muscles[0].location.level is None
-    assert found.level_basis == "level not determined: no labeller of vertebrae is set"
+    assert found.basis == "level not determined: no labeller of vertebrae is set"
 
 
 def test_a_labeller_that_fails_costs_the_level_only() -> None:
@@ -107,23 +133,52 @@ def test_a_labeller_that_fails_costs_the_level_only() -> None:
         def label(self, volume: np.ndarray, *, spacing_mm: tuple[float, float, float]) -> Labelling:
             raise ValueError("SECRET")
 
-    found = name_levels(*measured(axial(), at_mm=0.0), Broken()).findings
+    found, grid = places(axial(), Broken())
 
-    assert found.lesions[0].location.level is None
-    assert found.level_basis == "level not determined: labeller known failed (ValueError)"
+    assert found.location(lesion(grid, 0.0)).level is None
+    assert found.basis == "level not determined: labeller known failed (ValueError)"
 
 
 def test_a_sagittal_series_of_another_frame_of_reference_is_not_asked() -> None:
-    found = name_levels(*measured(axial(), at_mm=0.0, sagittal_frame="2.25.9"), Known()).findings
+    found, _ = places(axial(), Known(), sagittal_frame="2.25.9")
 
-    assert found.lesions[0].location.level is None
-    assert "another frame of reference" in found.level_basis
+    assert found.spine is None
+    assert "another frame of reference" in found.basis
 
 
 def test_without_a_sagittal_series_that_is_said() -> None:
-    one, volumes = measured(axial(), at_mm=0.0)
+    assert "no sagittal series" in basis(None, Known())
 
-    assert "no sagittal series" in name_levels(one, replace(volumes, sagittal=None), Known()).findings.level_basis
+
+def test_the_muscles_are_divided_where_the_bodies_meet() -> None:
+    found, grid = places(axial(), Known())
+
+    slabs = found.divide(np.ones(grid.signal.shape, bool), 30.0)
+
+    # Slices at -60 to 60 mm; bodies every 36 mm, L3 at 0: the borders lie at 18 and 54 mm to either side.
+    assert [(one.level, one.slices) for one in slabs] == [
+        ("L1", slice(29, 31)), ("L2", slice(20, 29)), ("L3", slice(11, 20)), ("L4", slice(2, 11)), ("L5", slice(0, 2)),
+    ]  # fmt: skip
+
+
+def test_what_has_no_level_is_divided_into_slabs_of_about_a_vertebra() -> None:
+    found, grid = places(axial(), NoLabeller())
+    muscle = np.ones(grid.signal.shape, bool)
+    muscle[:3] = False
+
+    slabs = found.divide(muscle, 30.0)
+
+    # 28 slices of 4 mm: four slabs of 28 mm, from the head down.
+    assert [(one.level, one.slices) for one in slabs] == [(None, slice(k, k + 7)) for k in (24, 17, 10, 3)]
+
+
+def test_muscle_beyond_the_labels_is_not_lost() -> None:
+    found, grid = places(axial(), Known("L3", "L4"))
+
+    slabs = found.divide(np.ones(grid.signal.shape, bool), 30.0)
+
+    assert [one.level for one in slabs] == [None, "L3", "L4", None]
+    assert sorted(k for one in slabs for k in range(one.slices.start, one.slices.stop)) == list(range(31))
 
 
 def test_a_place_outside_of_what_is_labelled_has_no_level() -> None:
@@ -167,9 +222,9 @@ def test_a_lesion_in_oblique_slices_is_named_along_its_slice() -> None:
     affine = straight.affine.copy()
     affine[:3, :3] = turn @ straight.affine[:3, :3]
     affine[:3, 3] = turn @ straight.affine[:3, 3] + [0, 0, 0.0]
-    one, volumes = measured(Geometry(affine, straight.shape, FRAME), at_mm=30.0)
+    found, grid = places(Geometry(affine, straight.shape, FRAME), Known())
 
-    place = name_levels(one, volumes, Known()).findings.lesions[0].location
+    place = found.location(lesion(grid, 30.0))
 
     assert place.position_mm[2] == pytest.approx(30, abs=3)
     assert place.level == "L3"
@@ -236,10 +291,5 @@ def test_real_vertebrae_are_named_where_their_bodies_are() -> None:
 
 def test_without_naming_that_crop_says_nothing() -> None:
     image, geometry = read(shared_file(*REAL, "sub-mri_label-6_T2w.nii.gz"))
-    axial_there = replace(axial(), frame_of_reference=geometry.frame_of_reference)
-    one, volumes = measured(axial_there, at_mm=0.0)
 
-    found = name_levels(one, replace(volumes, sagittal=volume(image, geometry)), NoLabeller()).findings
-
-    assert found.lesions[0].location.level is None
-    assert found.level_basis.startswith("level not determined")
+    assert basis(volume(image, geometry), NoLabeller(), geometry.frame_of_reference).startswith("level not determined")

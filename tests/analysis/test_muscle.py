@@ -7,7 +7,7 @@ from node.analysis.enhancement import signal_to_noise
 from node.analysis.gain import receiver_gain, reference_fat
 from node.analysis.grid import Grid
 from node.findings import Outcome, Side
-from tests.analysis.phantom import Back, Scanner, grid, pair
+from tests.analysis.phantom import FAT_ENHANCEMENT, Back, Scanner, grid, pair
 from tests.analysis.running import run, side
 
 SMALL = grid(spacing_mm=(4.0, 1.5, 1.5), size_mm=(40.0, 135.0, 190.0))
@@ -45,7 +45,7 @@ def test_the_gain_is_that_of_the_receiver_however_much_muscle_enhances(rise: flo
     body = points[..., 1] < 76
 
     fat = reference_fat(before.signal, body, muscle, before.spacing_mm)
-    gain = receiver_gain(before.signal, after.signal, fat, fat_enhancement=1.03)
+    gain = receiver_gain(before.signal, after.signal, fat, fat_enhancement=1 + FAT_ENHANCEMENT)
 
     assert gain is not None
     assert gain.factor == pytest.approx(1.3, rel=0.01)

@@ -54,11 +54,41 @@ def test_a_header_that_forbids_the_comparison_is_refused(study, changes, code):
     assert findings.grade is None
 
 
-def test_different_frames_of_reference_are_refused(study):
-    pre, post = study
-    elsewhere = replace(post, geometry=Geometry(post.geometry.affine, post.geometry.shape, "1.2.3"))
+def in_frame(series: Volume, frame_of_reference: str) -> Volume:
+    geometry = series.geometry
+    return replace(series, geometry=Geometry(geometry.affine, geometry.shape, frame_of_reference))
 
-    assert codes(run(pre, elsewhere).findings) == {"CMP-FOR"}
+
+@pytest.mark.parametrize("frames", [("1.2.3", "1.2.4"), ("", "1.2.4"), ("", "")])
+def test_series_without_a_common_frame_of_reference_are_measured_with_a_caveat_if_registration_joins_them(
+    study, frames
+):
+    pre, post = (in_frame(series, frame) for series, frame in zip(study, frames, strict=True))
+
+    findings = run(pre, post).findings
+
+    assert codes(findings) == set()
+    assert "CMP-FOR" in {note.code for note in findings.caveats}
+    assert findings.inputs == ("pre", "post")
+
+
+def test_series_without_a_common_frame_of_reference_that_registration_does_not_join_are_refused(study):
+    """A head of the same shape and sequence: by headers a pair."""
+    _, post = study
+    elsewhere = Scanner(snr=30).acquire(lambda points: head(points, contrast=False), SMALL)
+
+    assert "CMP-FOR" in codes(run(in_frame(elsewhere, "1.2.3"), post).findings)
+
+
+def test_a_philips_pair_without_its_private_scale_bears_a_caveat(study):
+    pre, post = (with_header(series, Manufacturer="Philips") for series in study)
+
+    findings = run(pre, post).findings
+    one_sided = run(replace(pre, scale="philips"), post).findings
+
+    assert codes(findings) == set()
+    assert "CMP-SCALE" in {note.code for note in findings.caveats}
+    assert codes(one_sided) == {"CMP-SCALE"}
 
 
 def away(series: Volume, millimetres: float) -> Volume:

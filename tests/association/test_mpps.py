@@ -265,7 +265,7 @@ def test_a_data_set_that_ends_within_an_element_is_told_apart_from_one_that_says
 
 def test_a_step_of_a_study_that_never_comes_is_forgotten_after_a_month(database: Database) -> None:
     expectations, month_s = Expectations(database), 31 * 86400.0
-    step = PerformedStep(StepState.IN_PROGRESS, frozenset({"2.25.1"}), {"2.25.1.1": 5})
+    step = PerformedStep(StepState.IN_PROGRESS, frozenset({"2.25.1"}), {"2.25.1.1": {"2.25.1.1.1"}})
     expectations.begin_step("2.25.1.99", step, calling_ae="MR1", now=0.0)
 
     noted = expectations.begin_step("2.25.2.99", replace(step, made=None), calling_ae="MR1", now=month_s)

@@ -158,7 +158,7 @@ def test_a_job_that_does_not_exist_is_told(run, tmp_path: Path) -> None:
     data.mkdir()
     open_database(data / "node.db")
 
-    assert run("jobs", "show", "none", "--data", str(data))[0] == 2
+    assert run("jobs", "show", "none", "--data", str(data))[0] == 1
     assert run("jobs", "retry", "none", "--data", str(data))[0] == 1
     assert run("jobs", "cancel", "none", "--data", str(data))[0] == 1
 

@@ -29,7 +29,7 @@ def desk(tmp_path: Path) -> Desk:
     desk.receive_pair(now=0.0)
     step = PerformedStep(StepState.IN_PROGRESS, frozenset({STUDY}), {})
     Expectations(database).begin_step("2.25.5001", step, calling_ae="MR1", now=0.0)
-    desk.ledger.expect(STUDY, "", "C-FIND", 20, now=0.0)
+    desk.expectations.expect(STUDY, "", "C-FIND", 20, now=0.0)
     return desk
 
 
@@ -41,11 +41,16 @@ def test_a_study_shows_what_it_waits_for_and_who_says_so(run, desk: Desk, tmp_pa
     shown = json.loads(run("status", row.alias, "--json", "--data", str(tmp_path / "data"))[1])
 
     assert code == 0
-    for words in ("gathering", "MPPS in progress; 12 of 20 by C-FIND", "MPPS of MR1: IN PROGRESS", "C-FIND counts 20"):
+    for words in (
+        "gathering",
+        "MPPS in progress; 12 of 20 by C-FIND",
+        "MPPS of MR1: IN PROGRESS",
+        "expects 12 of 20 instances (C-FIND)",
+    ):
         assert words in out
     assert STUDY not in out
     assert shown["steps"] == [{"state": "IN PROGRESS", "calling_ae": "MR1"}]
-    assert run("status", "nobody", "--data", str(tmp_path / "data"))[0] == 2
+    assert sorted(shown["instances_of"].values()) == [6, 6]
 
 
 def test_a_study_is_closed_by_hand_and_who_did_it_is_shown(

@@ -9,6 +9,7 @@ import pytest
 
 from node import eventlog
 from node.cli import main
+from node.cli.rules import in_words
 from node.completion import read_table
 from node.ledger.ledger import Ledger
 from node.spool import Spool
@@ -72,15 +73,33 @@ def assert_names_nobody(shown: str) -> None:
     assert STUDY not in shown
 
 
-def test_why_of_a_folder_shows_rules_conditions_values_and_pairs(run, folder: Path) -> None:
+def test_why_of_a_folder_gives_the_answer_first_and_then_the_rule_of_each_stack_on_any_terminal(
+    run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+
     code, out, _err = run("why", str(folder))
+
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0] == "study 1: contrast pair: pre 1/1, post 2/1"
+    assert lines[1] == "pair 1/1, 2/1: comparable"
+    assert lines[2].startswith("1/1: axial T1 pre")
+    assert lines[3].startswith("    rule axial-t1: ")
+    assert not any("fails" in line for line in lines)  # the rules that were tried before are for `--all`
+    assert_names_nobody(out)
+
+
+def test_why_with_all_shows_every_rule_that_was_tried_and_each_condition(run, folder: Path) -> None:
+    code, out, _err = run("why", str(folder), "--all")
 
     assert code == 0
     assert "axial T1 pre" in out
     assert "axial T1 post" in out
     assert "TR 550 ms" in out  # what was found
     assert "not: one of MR" in out  # what was wanted
-    assert "wins" in out
+    assert "    not-mr does not match" in out
+    assert "    axial-t1 matches" in out
     assert "contrast pair: pre" in out
     assert_names_nobody(out)
 
@@ -104,10 +123,10 @@ def test_why_in_json_has_every_condition(run, folder: Path) -> None:
     assert_names_nobody(out)
 
 
-def test_why_of_nothing_is_a_fault_of_usage(run, tmp_path: Path, node: str) -> None:
+def test_why_of_nothing_is_refused(run, tmp_path: Path, node: str) -> None:
     code, _out, err = run("why", "nobody", "--data", str(tmp_path))
 
-    assert code == 2
+    assert code == 1
     assert "no instance of a study" in err
 
 
@@ -117,6 +136,38 @@ def test_rules_show_lists_rules_and_facts(run) -> None:
     assert code == 0
     assert "mrv-time-of-flight-by-physics" in out
     assert "obliqueness" in out
+
+
+def test_rules_show_reads_a_rule_in_words(run) -> None:
+    code, out, _err = run("rules", "show", "axial-t1")
+    condition = run("rules", "show", "spin-echo")
+
+    assert code == 0
+    assert out.splitlines()[0].startswith("rule axial-t1: axial T1, confidence high")
+    for line in (
+        "t1-spin-echo: all of",
+        "not scanning sequence is EP or GR",
+        "TR from 200 to 1100 ms",
+        "plane is axial",
+    ):
+        assert line in out
+    assert condition[1].splitlines()[1] == "    all of"
+    assert run("rules", "show", "nothing")[0] == 1
+
+
+def test_every_rule_can_be_read(run) -> None:
+    table = read_table()
+
+    for rule in table.rules:
+        assert list(in_words(rule.when, table))
+
+
+def test_no_name_of_a_rule_is_cut(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    _code, out, _err = run("rules", "show")
+
+    assert all(rule.name in out for rule in read_table().rules)
 
 
 def test_rules_test_shows_what_a_changed_table_makes_of_files(run, tmp_path: Path, folder: Path) -> None:
@@ -172,6 +223,17 @@ def test_backtest_of_changed_rules_tells_what_would_change(run, tmp_path: Path, 
     assert "axial T1 post" in out
     assert "post-contrast T1 missing" in out
     assert_names_nobody(out)
+
+
+def test_backtest_leaves_out_a_study_that_gathers_again(
+    run, spool: Spool, ledger: Ledger, tmp_path: Path, node: str
+) -> None:
+    """What was decided of it was decided of fewer instances."""
+    Desk(spool, ledger).receive(next(series_of(9, Modality="CT")), now=time.time())
+
+    _code, out, _err = run("rules", "backtest", "--days", "1", "--data", str(tmp_path))
+
+    assert "0 of 0 studies" in out
 
 
 def test_backtest_leaves_out_what_was_not_seen_in_those_days(run, tmp_path: Path, node: str) -> None:

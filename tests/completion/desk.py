@@ -1,10 +1,13 @@
 """A watcher over a real spool and ledger, with a clock that the test sets."""
 
+from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
 
 from node.completion import QuietPeriod, Watcher, read_table
+from node.completion.clock import ClockWatch
+from node.completion.watcher import ReadStudy
 from node.ledger import Expectations
 from node.ledger.ledger import Ledger
 from node.records import Job, StudyState
@@ -20,7 +23,15 @@ PRE = {"AcquisitionDate": "20260102", "AcquisitionTime": "100000"}
 class Desk:
     """A watcher; `jobs` is what it enqueued."""
 
-    def __init__(self, spool: Spool, ledger: Ledger, **settings: Any) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        ledger: Ledger,
+        *,
+        read: ReadStudy | None = None,
+        clock_file: Path | None = None,
+        **settings: Any,
+    ) -> None:
         self.spool, self.ledger, self.jobs = spool, ledger, list[Job]()
         self.is_receiving = True
         self.expectations = Expectations(ledger.database)
@@ -33,6 +44,8 @@ class Desk:
             self.settings,
             lambda _connection, job: self.jobs.append(job),
             receiving=lambda: self.is_receiving,
+            clock=ClockWatch(clock_file, boot_id="this boot"),
+            read=read,
         )
 
     def look(self, *, now: float, monotonic_s: float | None = None) -> None:

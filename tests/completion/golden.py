@@ -164,7 +164,9 @@ class Study:
 
 
 PAIR = "contrast pair"
+TO_BE_JOINED = "contrast pair; weakened by CMP-FOR"  # a patient who left the table, or whose frame was stripped
 NO_PAIR = "no contrast pair"
+UNCLEAR = "ROLE-CONTRAST"  # refused in a report
 REFUSED = "series that look like a contrast pair, not to be compared: "
 GD = {"ContrastBolusAgent": "Gadovist"}
 
@@ -675,7 +677,7 @@ STUDIES = (
     Study(
         "agent-on-what-is-called-pre",
         "ge",
-        NO_PAIR,
+        UNCLEAR,
         (
             Series(
                 "axial T1 contradictory",
@@ -695,7 +697,7 @@ STUDIES = (
     Study(
         "called-pre-but-later",
         "philips",
-        NO_PAIR,
+        UNCLEAR,
         (
             Series("axial T1 post", "axial", "T1W_TSE TRA", PHILIPS_T1, 0, Truth("p-tra", True), GD),
             Series(
@@ -812,18 +814,86 @@ STUDIES = (
         ),
     ),
     Study(
-        "two-frames-of-reference",
-        "philips",
-        NO_PAIR,
+        "back-on-the-table",
+        "hitachi",
+        TO_BE_JOINED,
         (
-            Series("axial T1 pre", "axial", "T1W_TSE TRA", PHILIPS_T1, 0, Truth("p-tra", False)),
+            Series("axial T1 pre", "axial", "T1 SE AX", HITACHI_T1, 0, Truth("h-tra", False)),
             Series(
                 "axial T1 post",
                 "axial",
-                "T1W_TSE TRA +C",
-                PHILIPS_T1,
+                "T1 SE AX Gd",
+                HITACHI_T1,
                 10,
-                Truth("p-tra", True),
+                Truth("h-tra", True),
+                GD | {"FrameOfReferenceUID": "2.25.77"},
+            ),
+        ),
+    ),
+    Study(
+        "frame-of-reference-stripped",
+        "canon",
+        TO_BE_JOINED,
+        (
+            Series("axial T1 pre", "axial", "AX T1", CANON_T1, 0, Truth("c-tra", False), {"FrameOfReferenceUID": None}),
+            Series(
+                "axial T1 post",
+                "axial",
+                "AX T1 CE",
+                CANON_T1,
+                10,
+                Truth("c-tra", True),
+                GD | {"FrameOfReferenceUID": None},
+            ),
+        ),
+    ),
+    Study(
+        "neck-and-loin",  # two frames of reference, because the table went between them
+        "siemens",
+        NO_PAIR,
+        (
+            Series(
+                "axial T1 pre",
+                "axial",
+                "t1_tse_tra hws",
+                T1_TSE,
+                0,
+                Truth("s-tra", False),
+                {"BodyPartExamined": "CSPINE"},
+            ),
+            Series(
+                "axial T1 post",
+                "axial",
+                "t1_tse_tra lws km",
+                T1_TSE,
+                20,
+                Truth("s-tra", True),
+                GD | {"FrameOfReferenceUID": "2.25.77"},
+            ),
+        ),
+    ),
+    Study(
+        "pre-was-repeated-in-the-frame-of-post",
+        "siemens",
+        PAIR,
+        (
+            Series("axial T1 pre", "axial", "t1_tse_tra", T1_TSE, 0, Truth("s-tra", False)),
+            Series(
+                "axial T1 pre",
+                "axial",
+                "t1_tse_tra",
+                T1_TSE,
+                10,
+                Truth("s-tra", False),
+                {"FrameOfReferenceUID": "2.25.77"},
+            ),
+            Series(
+                "axial T1 post",
+                "axial",
+                "t1_tse_tra_km",
+                T1_TSE,
+                20,
+                Truth("s-tra", True),
                 GD | {"FrameOfReferenceUID": "2.25.77"},
             ),
         ),
@@ -929,7 +999,7 @@ STUDIES = (
     Study(
         "no-times-and-no-names",
         "ge",
-        NO_PAIR,
+        UNCLEAR,
         (
             Series(
                 "axial T1 contradictory",
@@ -1039,6 +1109,7 @@ def _classic(study: Study, index: int, plane: str, slices: int, first: int = 0) 
             "WindowWidth": 200,
             "AngioFlag": "N",
             "SeriesNumber": index + 1,
+            "AcquisitionNumber": 1,
             "InstanceNumber": first + k + 1,
         }
         values |= _maker(study.vendor) | series.physics | series.more

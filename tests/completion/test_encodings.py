@@ -13,7 +13,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPE
 from node.completion.encodings import Encodings
 from node.dicom.likeness import difference
 from node.jobs import sandbox
-from node.jobs.encodings import first_difference
+from node.jobs.likeness import first_difference
 from node.ledger import Arrivals
 from node.ledger.ledger import Ledger
 from node.records import StudyState
@@ -189,7 +189,7 @@ def test_the_comparison_runs_in_the_sandbox(desk: Desk) -> None:
     def isolated(pairs: Any) -> str:
         return str(
             sandbox.run_isolated(
-                "node.jobs.encodings:first_difference", {"pairs": pairs}, time_limit_s=60.0, memory_limit_mb=2048,
+                "node.jobs.likeness:first_difference", {"pairs": pairs}, time_limit_s=60.0, memory_limit_mb=2048,
                 cancelled=threading.Event(),
             )
         )  # fmt: skip

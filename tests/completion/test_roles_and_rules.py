@@ -112,7 +112,7 @@ def test_an_mrv_in_the_same_space_joins_the_pair() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"FrameOfReferenceUID": "2.25.7"}, "CMP-FOR"),
+        ({"PatientID": "ANOTHER"}, "CMP-FOR"),
         ({"PixelSpacing": [0.5, 0.5]}, "CMP-GEO: pixel spacing ratio 2.00"),
         ({"SliceThickness": 8.0}, "CMP-GEO: slice thickness 4.00 and 8.00"),
         ({"ImageOrientationPatient": [1, 0, 0, 0, 0.98, 0.199]}, "CMP-GEO: orientations 11.5 degrees apart"),

@@ -6,7 +6,7 @@ import pytest
 
 from node.completion import StackFacts, decide_roles, read_facts, read_table, select
 from node.completion.pairs import compare
-from node.records import Role
+from node.records import Role, contrast_doubt
 from tests.builders import series_of
 
 TABLE = read_table()
@@ -81,13 +81,35 @@ def test_contrast_is_decided_across_the_study(study: list[dict[str, Any]], expec
     assert contrasts(*study) == expected
 
 
-def test_a_contradiction_is_named_with_its_code() -> None:
+def test_two_series_that_headers_contradict_themselves_about_are_handed_on_to_be_refused() -> None:
     facts = [*stacks(1, **at("100000", SeriesDescription="T1 pre", **AGENT)), *stacks(2, **at("101500", **AGENT))]
+    roles = decide_roles(facts, TABLE)
+
+    selection = select(facts, roles, post_alone=False)
+
+    assert selection.reason.startswith("ROLE-CONTRAST")
+    assert selection.stacks == {Role.PRE: facts[0].key, Role.POST: facts[1].key}
+    chosen = {role: roles[key] for role, key in selection.stacks.items()}
+    assert contrast_doubt(chosen) == "described as before contrast, yet contrast is named too"
+
+
+def test_a_contradiction_without_a_partner_is_named_with_its_code() -> None:
+    facts = [
+        *stacks(1, **at("100000", SeriesDescription="T1 pre", **AGENT)),
+        *stacks(2, **at("101500", PixelSpacing=[2.0, 2.0], **AGENT)),
+    ]
 
     selection = select(facts, decide_roles(facts, TABLE), post_alone=False)
 
     assert selection.stacks is None
     assert "ROLE-CONTRAST" in selection.reason
+
+
+def test_nobody_doubts_a_pair_whose_headers_agree() -> None:
+    facts = [*stacks(1, **at("100000")), *stacks(2, **at("101500", **AGENT))]
+    roles = decide_roles(facts, TABLE)
+
+    assert contrast_doubt({Role.PRE: roles[facts[0].key], Role.POST: roles[facts[1].key]}) == ""
 
 
 def test_of_two_unnamed_series_before_the_one_with_contrast_the_first_is_taken() -> None:
@@ -127,7 +149,6 @@ def test_two_time_points_in_one_series_become_a_pair_where_the_bolus_lies_betwee
         ({"ImageType": ["ORIGINAL", "PRIMARY", "DIXON", "WATER"]}, "CMP-FS: Dixon none and water"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "NORM"]}, "CMP-COIL: filter NORM in one of them"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "P"]}, "CMP-SEQ: magnitude and another component"),
-        ({"FrameOfReferenceUID": "2.25.7"}, "CMP-FOR: not one frame of reference"),
         ({"PatientID": "ANOTHER"}, "CMP-FOR: not one patient"),
         ({"StudyDate": "20260103"}, "CMP-TIME: not one day"),
         ({"PixelSpacing": [1.3, 1.3]}, "CMP-GEO: pixel spacing ratio 1.30"),
@@ -160,7 +181,77 @@ def test_a_series_without_the_makers_private_scale_is_not_compared_with_one_that
         (one,) = read_facts(headers)
         return one
 
-    pre = philips(1, "100000", scaled=True)
+    pre, stripped = philips(1, "100000", scaled=True), philips(1, "100000", scaled=False)
 
     assert compare(pre, philips(2, "101500", scaled=True)) == ()
-    assert [one.code for one in compare(pre, philips(2, "101500", scaled=False))] == ["CMP-SCALE"]
+    assert [(one.code, one.weakens) for one in compare(pre, philips(2, "101500", scaled=False))] == [
+        ("CMP-SCALE", False)
+    ]
+    assert [(one.code, one.weakens) for one in compare(stripped, philips(2, "101500", scaled=False))] == [
+        ("CMP-SCALE", True)
+    ]
+
+
+def private(number: int, clock: str, creator: str, tag: int, value: str | None, **attributes: Any) -> StackFacts:
+    """Return the facts of a series of which each instance bears a private element, unless `value` is None."""
+    headers = list(series_of(number, **at(clock, **attributes)))
+    for header in headers if value is not None else []:
+        header.private_block(tag >> 16, creator, create=True).add_new(tag & 0xFF, "SH", value)
+    (one,) = read_facts(headers)
+    return one
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        ("p+", "p+", ""),
+        (None, None, ""),
+        ("p+", None, "intensity filter PURE and none"),
+        (None, "s", "intensity filter none and SCIC"),
+        ("p+", "w", "intensity filter PURE and another"),
+    ],
+)
+def test_series_that_ge_filtered_in_two_ways_are_not_compared(before: str, after: str, text: str) -> None:
+    ge = ("GEMS_PARM_01", 0x0043002D)
+
+    found = compare(private(1, "100000", *ge, before), private(2, "101500", *ge, after))
+
+    assert [str(one) for one in found] == ([f"CMP-COIL: {text}"] if text else [])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "codes"), [("SENSE", "SENSE", []), ("SENSE", "SYN_COCA", ["CMP-COIL"]), ("SENSE", None, [])]
+)
+def test_series_whose_coil_elements_philips_combined_in_two_ways_are_not_compared(
+    before: str, after: str, codes: list[str]
+) -> None:
+    philips = ("Philips MR Imaging DD 001", 0x200500A1)
+
+    found = compare(private(1, "100000", *philips, before), private(2, "101500", *philips, after))
+
+    assert [one.code for one in found] == codes
+
+
+@pytest.mark.parametrize("word", ["NORM", "DIS3D", "GDC", "UCA", "IF"])
+def test_a_filter_that_only_one_series_went_through_forbids_to_compare(word: str) -> None:
+    (pre,), (post,) = stacks(1, **at("100000")), stacks(2, **at("101500", ImageType=["ORIGINAL", "PRIMARY", "M", word]))
+
+    assert [one.code for one in compare(pre, post)] == ["CMP-COIL"]
+
+
+def test_of_two_pairs_the_one_without_a_caveat_is_taken() -> None:
+    def philips(number: int, clock: str, *, scaled: bool, **attributes: Any) -> StackFacts:
+        headers = list(series_of(number, Manufacturer="Philips", **at(clock, **attributes)))
+        for header in headers if scaled else []:
+            header.private_block(0x2005, "Philips MR Imaging DD 001", create=True).add_new(0x0E, "FL", 0.5)
+        (one,) = read_facts(headers)
+        return one
+
+    stripped = philips(1, "100000", scaled=False), philips(2, "101500", scaled=False, **AGENT)
+    whole = philips(3, "100500", scaled=True), philips(4, "102000", scaled=True, **AGENT)
+    study = [*stripped, *whole]
+
+    selection = select(study, decide_roles(study, TABLE), post_alone=False)
+
+    assert selection.reason == "contrast pair"
+    assert selection.stacks == {Role.PRE: whole[0].key, Role.POST: whole[1].key}

@@ -82,8 +82,9 @@ def is_true_pair(before: Series, after: Series) -> bool:
 
 
 @pytest.mark.slow
-def test_no_two_header_sets_of_the_table_become_a_pair_unless_they_are_one() -> None:
-    """Every two of the table, as if of one study.
+@pytest.mark.parametrize("frames", [("2.25.9", "2.25.9"), ("2.25.9", "2.25.10"), ("", "")])
+def test_no_two_header_sets_of_the_table_become_a_pair_unless_they_are_one(frames: tuple[str, str]) -> None:
+    """Every two of the table, as if of one study, in one frame of reference, in two, and without any.
 
     Of a header that says the contrary of the truth about contrast, torn out of its own study, nobody can tell: such
     combinations are counted apart, and are for the pixels (ROLE-CONTRAST).
@@ -92,7 +93,7 @@ def test_no_two_header_sets_of_the_table_become_a_pair_unless_they_are_one() -> 
     everything = list(sets())
     for (before, first), (after, second) in permutations(everything, 2):
         weighed += 1
-        study = [of_one_study(first, "1", 0.0), of_one_study(second, "2", 900.0)]
+        study = [of_one_study(first, "1", 0.0, frames[0]), of_one_study(second, "2", 900.0, frames[1])]
         for pair in find_pairs(study, decide_roles(study, table())):
             if not pair.comparable:
                 continue
@@ -111,11 +112,9 @@ def test_no_two_header_sets_of_the_table_become_a_pair_unless_they_are_one() -> 
     assert wrong == []
 
 
-def of_one_study(one: StackFacts, series: str, after_s: float) -> StackFacts:
+def of_one_study(one: StackFacts, series: str, after_s: float, frame: str = "2.25.9") -> StackFacts:
     start_s = 63_902_000_000.0
-    acquisition = replace(
-        one.acquisition, acquired_at_s=start_s + after_s, bolus_at_s=None, frame_of_reference="2.25.9"
-    )
+    acquisition = replace(one.acquisition, acquired_at_s=start_s + after_s, bolus_at_s=None, frame_of_reference=frame)
     return replace(one, key=StackKey(series, 1), acquisition=acquisition, patient="one", day="20260102")  # type: ignore[arg-type]
 
 

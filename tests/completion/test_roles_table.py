@@ -142,6 +142,7 @@ reason = "r"
 when = { any = [
     { tag = "PatientName", matches = "x" }, { tag = "NoSuchKeyword", present = true },
     { tag = "(0019,0010)", present = true }, { fact = "description", matches = "(" }, { fact = "tr", between = [1] },
+    { not = { use = "nowhere" } },
 ] }
 """
 
@@ -177,6 +178,7 @@ def test_every_fault_of_a_table_is_said_at_once_with_its_place(tmp_path: Path) -
         "rule.1.confidence",
         "rule.1.reason",
         "rule.1.when.fact: must be a fact that `rules show` lists, not 'colour of the coil'",
+        "rule.3.when.any.6.not: uses 'nowhere', which no [conditions.nowhere] defines",
         "rule.2.when.all.1: wants exactly one of",
         "rule.2.when.all.2: tr can be asked for between",
         "rule.2.when.all.3: wants one of",

@@ -9,7 +9,7 @@ import hashlib
 import os
 import random
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -199,7 +199,7 @@ class Study:
     closed: int = 0  # contents that had rows at the last job
     moved_s: float = 0.0  # when it last grew, came again, or its quiet time began anew; by the clock nobody sets
     step: StepState | None = None
-    made: dict[str, int] = field(default_factory=dict)  # by series, by the word of the modality
+    made: dict[str, set[str]] = field(default_factory=dict)  # by series, by the word of the modality
     archived: int = 0  # by the word of an archive
     forced: bool = False
     jobs: list[set[Content]] = field(default_factory=list)
@@ -238,13 +238,12 @@ class Study:
     @property
     def quiet_s(self) -> float:
         """For how long at least it has to be quiet before it is closed."""
-        here = Counter(one.series for one in self.counted.values())
         if self.forced:
             return 0.0
         if (
             self.step is StepState.IN_PROGRESS
-            or self.archived > here.total()
-            or any(count > here[series] for series, count in self.made.items())
+            or self.archived > len(self.counted)
+            or any(named - self.counted.keys() for named in self.made.values())
         ):
             return INCOMPLETE_S
         return QUIET_S if self.step is None else ENDED_S
@@ -285,7 +284,10 @@ class Schedule:
             series = [
                 [Instance(uid, kind, number) for number in range(self.random.choice([2, 3, 3, 6]))] for kind in kinds
             ]
-            self.planned = {**getattr(self, "planned", {}), uid: {one[0].series: len(one) for one in series}}
+            self.planned = {
+                **getattr(self, "planned", {}),
+                uid: {one[0].series: [each.uid for each in one] for one in series},
+            }
             for one in series:
                 if len(one) == 6 and self.random.random() < 0.3:
                     del one[self.random.randrange(1, 5)]  # never sent: a gap
@@ -407,10 +409,13 @@ class Schedule:
         self.studies[uid].step = self.studies[uid].step or StepState.IN_PROGRESS
 
     def end_step(self) -> None:
-        """Let the modality say what it made: rightly, or too much, or too little."""
+        """Let the modality say what it made: rightly, or too much, or too little, or something else."""
         uid = self.random.choice(list(self.studies))
-        wrong = self.random.choice([0, 0, 0, 1, -1])
-        made = {series: count + wrong for series, count in self.planned[uid].items()}
+        few, more = self.random.choice([(0, 0), (0, 0), (0, 0), (0, 1), (1, 0), (1, 1)])
+        made = {
+            series: set(uids[few:]) | {f"{series}.999.{number}" for number in range(more)}
+            for series, uids in self.planned[uid].items()
+        }
         state = self.random.choice([StepState.COMPLETED, StepState.COMPLETED, StepState.DISCONTINUED])
         step = PerformedStep(state, frozenset(), made)
         noted = self.node.expectations.change_step(f"{uid}.99", step, now=self.node.now)
@@ -424,13 +429,13 @@ class Schedule:
         """Let an archive say how many instances there are: rightly, or too many, or too few."""
         uid = self.random.choice(list(self.studies))
         wrong = self.random.choice([0, 0, 3, -2])
-        count = sum(self.planned[uid].values()) + wrong
-        self.node.ledger.expect(uid, "", "C-FIND", count, now=self.node.now)
+        count = sum(map(len, self.planned[uid].values())) + wrong
+        self.node.expectations.expect(uid, "", "C-FIND", count, now=self.node.now)
         self.studies[uid].archived = count
 
     def force(self) -> None:
         uid = self.random.choice(list(self.studies))
-        if self.node.ledger.force(uid, "root"):
+        if self.node.ledger.force(uid, "root", now=self.node.now):
             self.studies[uid].forced = True
 
     def release(self) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from pydicom.uid import ComprehensiveSRStorage, SegmentationStorage
 
-from node.completion import watcher as module
+from node.completion import contents
 from node.dicom.performed import PerformedStep, StepState
 from node.eventlog import alias
 from node.ledger import Arrivals
@@ -31,13 +31,13 @@ def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that grows by one for each header that the watcher reads."""
-    read, count = module.Watcher._header, list[int]()
+    read, count = contents.read_header, list[int]()
 
-    def counted(self: Any, place: Any) -> Any:
+    def counted(view: Any) -> Any:
         count.append(1)
-        return read(self, place)
+        return read(view)
 
-    monkeypatch.setattr(module.Watcher, "_header", counted)
+    monkeypatch.setattr(contents, "read_header", counted)
     return count
 
 
@@ -110,7 +110,7 @@ def test_a_series_whose_counts_cannot_be_read_is_wholly_left_out(desk: Desk, mon
     def broken(*_: Any) -> str:
         raise OverflowError
 
-    monkeypatch.setattr(module, "lacking_of", broken)
+    monkeypatch.setattr(contents, "lacking_of", broken)
     desk.receive_pair(now=0.0)
 
     desk.look(now=QUIET_S)
@@ -161,14 +161,14 @@ def test_an_odd_study_does_not_hold_up_the_others(desk: Desk, odd: dict[str, Any
 def test_a_study_that_breaks_the_rules_themselves_waits_and_the_others_go_on(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    select = module.select
+    select = contents.select
 
     def break_on_the_first(facts: Any, *arguments: Any, **more: Any) -> Any:
         if facts[0].series.startswith("2.25.1."):
             raise ZeroDivisionError
         return select(facts, *arguments, **more)
 
-    monkeypatch.setattr(module, "select", break_on_the_first)
+    monkeypatch.setattr(contents, "select", break_on_the_first)
     for dataset in series_of(1, study="2.25.1"):
         desk.receive(dataset, now=0.0)
     desk.receive_pair(now=0.0)
@@ -275,7 +275,7 @@ def test_a_job_is_superseded_when_its_study_is_found_not_eligible(spool: Spool, 
     desk = Desk(spool, ledger, required=["localizer"], missing_role="refuse", wait_for_roles_s=100.0)
     desk.receive_pair(now=0.0)
     (row,) = ledger.study_rows()
-    ledger.force(row.alias, "root")
+    ledger.force(row.alias, "root", now=1.0)
     desk.look(now=1.0)
     for dataset in series_of(3, AngioFlag="Y"):
         desk.receive(dataset, now=2.0)
@@ -384,7 +384,7 @@ def test_an_mpps_may_come_before_and_after_the_images(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("made", "waits"),
     [
-        ({f"{STUDY}.1": 6, f"{STUDY}.2": 8}, "waits; 6 of 8 by MPPS"),
+        ({f"{STUDY}.1": 6, f"{STUDY}.2": 8}, "waits; 6 of the 8 that MPPS names"),
         ({f"{STUDY}.1": 6, f"{STUDY}.2": 6, f"{STUDY}.3": 9}, "waits; a series of 9 by MPPS of which none is here"),
     ],
 )
@@ -400,13 +400,37 @@ def test_what_an_mpps_lists_and_is_not_here_is_waited_for(desk: Desk, made: dict
     assert len(desk.jobs) == 1
 
 
+def test_an_instance_that_an_mpps_names_is_waited_for_although_as_many_others_are_here(desk: Desk) -> None:
+    begin(desk, now=0.0)
+    desk.receive_pair(now=0.0)
+    named = {f"{STUDY}.2": {f"{STUDY}.2.{number}" for number in (1, 2, 3, 4, 5, 99)}}  # six, and six are here
+    desk.expectations.change_step("2.25.5001", step(StepState.COMPLETED, named), now=1.0)
+
+    desk.look(now=599.0)
+    assert (desk.jobs, desk.reason) == ([], "waits; 5 of the 6 that MPPS names")
+    desk.look(now=600.0)
+
+    assert len(desk.jobs) == 1
+
+
+def test_what_an_mpps_names_anew_counts_in_place_of_what_it_named_before(desk: Desk) -> None:
+    begin(desk, now=0.0)
+    desk.receive_pair(now=0.0)
+    end(desk, {f"{STUDY}.1": 6, f"{STUDY}.2": 8}, StepState.IN_PROGRESS, now=1.0)
+    end(desk, {f"{STUDY}.1": 6, f"{STUDY}.2": 6}, now=2.0)
+
+    desk.look(now=7.0)
+
+    assert len(desk.jobs) == 1
+
+
 def test_a_study_of_which_an_archive_has_more_is_waited_for(desk: Desk) -> None:
     desk.receive_pair(now=0.0)
-    desk.ledger.expect(STUDY, "", "C-FIND", 20, now=10.0)
+    desk.expectations.expect(STUDY, "", "C-FIND", 20, now=10.0)
 
     desk.look(now=QUIET_S)
     assert (desk.jobs, desk.reason) == ([], "waits; 12 of 20 by C-FIND")
-    desk.ledger.expect(STUDY, "", "C-FIND", 12, now=70.0)  # it was wrong
+    desk.expectations.expect(STUDY, "", "C-FIND", 12, now=70.0)  # it was wrong
     desk.look(now=QUIET_S + 15)
 
     assert len(desk.jobs) == 1
@@ -414,8 +438,8 @@ def test_a_study_of_which_an_archive_has_more_is_waited_for(desk: Desk) -> None:
 
 def test_an_archive_that_has_less_or_as_much_proves_nothing(desk: Desk) -> None:
     desk.receive_pair(now=0.0)
-    desk.ledger.expect(STUDY, f"{STUDY}.1", "C-FIND", 6, now=1.0)
-    desk.ledger.expect(STUDY, f"{STUDY}.2", "C-FIND", 3, now=1.0)
+    desk.expectations.expect(STUDY, f"{STUDY}.1", "C-FIND", 6, now=1.0)
+    desk.expectations.expect(STUDY, f"{STUDY}.2", "C-FIND", 3, now=1.0)
 
     desk.look(now=QUIET_S - 1)
     assert desk.jobs == []
@@ -503,7 +527,7 @@ def test_an_operator_closes_a_study_now_and_the_evidence_says_who(desk: Desk) ->
     desk.receive_pair(now=0.0)
     (row,) = desk.ledger.study_rows()
 
-    assert desk.ledger.force(row.alias, "root")
+    assert desk.ledger.force(row.alias, "root", now=1.0)
     desk.look(now=1.0)
 
     assert len(desk.jobs) == 1
@@ -514,7 +538,7 @@ def test_an_operator_closes_a_study_now_and_the_evidence_says_who(desk: Desk) ->
 def test_a_late_instance_after_a_forced_closing_is_gathered_as_ever(desk: Desk) -> None:
     desk.receive_pair(now=0.0)
     (row,) = desk.ledger.study_rows()
-    desk.ledger.force(row.alias, "root")
+    desk.ledger.force(row.alias, "root", now=1.0)
     desk.look(now=1.0)
     for dataset in series_of(3, AngioFlag="Y"):
         desk.receive(dataset, now=2.0)
@@ -531,8 +555,8 @@ def test_a_study_that_does_not_gather_cannot_be_forced(desk: Desk) -> None:
     desk.look(now=QUIET_S)
     (row,) = desk.ledger.study_rows()
 
-    assert not desk.ledger.force(row.alias, "root")
-    assert not desk.ledger.force("nobody", "root")
+    assert not desk.ledger.force(row.alias, "root", now=1.0)
+    assert not desk.ledger.force("nobody", "root", now=1.0)
 
 
 def test_a_study_that_never_comes_to_rest_is_warned_of_once_a_day(desk: Desk, logged: pytest.LogCaptureFixture) -> None:
@@ -562,8 +586,10 @@ def begin(desk: Desk, *, now: float) -> None:
 
 
 def end(desk: Desk, made: dict[str, int], state: StepState = StepState.COMPLETED, *, now: float) -> None:
-    desk.expectations.change_step("2.25.5001", step(state, made), now=now)
+    """Let the modality name the first so many instances of each series, as `series_of` calls them."""
+    named = {series: {f"{series}.{number + 1}" for number in range(count)} for series, count in made.items()}
+    desk.expectations.change_step("2.25.5001", step(state, named), now=now)
 
 
-def step(state: StepState, made: dict[str, int]) -> PerformedStep:
+def step(state: StepState, made: dict[str, set[str]]) -> PerformedStep:
     return PerformedStep(state, frozenset({STUDY}), made)

@@ -1,6 +1,9 @@
 """What one series holds: several time points, echoes, parts, planes; and what keeps a stack from being a volume."""
 
+import math
 import random
+import sys
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import SegmentationStorage
 
+from node.dicom import stacks as module
 from node.dicom.stacks import Stack, split
 from node.errors import VolumeError
 from tests.builders import STUDY, mr, series_of
@@ -213,7 +217,6 @@ def test_a_segmentation_is_no_image_of_the_series_it_comes_in() -> None:
         {"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]},
         {"PixelSpacing": [0.0, 1.0]},
         {"Rows": 0},
-        {"NumberOfFrames": 7},
     ],
 )
 def test_an_image_without_a_place_is_refused(spoil: dict[str, Any]) -> None:
@@ -284,3 +287,54 @@ def test_series_of_real_scanners_are_split(folder: str, expected: list[dict[str,
     files = (one for one in shared("data", "vendor_pack_dcm_qa", folder).rglob("*") if one.is_file())
 
     assert names(split([dcmread(path, stop_before_pixels=True) for path in files])) == expected
+
+
+def test_a_multi_frame_image_without_a_place_costs_itself_alone_and_is_counted() -> None:
+    instances = [*series_of(1), mr("2.25.77", series=SERIES, NumberOfFrames=7)]
+
+    (only,) = split(instances)
+
+    assert (len(only.frames), only.faults, only.left_out) == (6, (), 1)
+    assert "2.25.77" not in only.instances
+
+
+def test_a_series_of_nothing_but_frames_without_a_place_is_refused() -> None:
+    with pytest.raises(VolumeError, match="frames without a place"):
+        split([mr(f"2.25.{n}", series=SERIES, NumberOfFrames=7) for n in (1, 2)])
+
+
+def turned(n: int, of: int) -> dict[str, Any]:
+    angle = 2 * math.pi * n / of
+    across, down = (math.cos(angle), math.sin(angle), 0.0), (-math.sin(angle), math.cos(angle), 0.0)
+    return {"ImageOrientationPatient": [round(one, 8) for one in (*across, *down)]}
+
+
+def test_as_many_stacks_as_a_series_may_have_are_told_apart_and_more_are_refused_with_the_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MOST_STACKS", 40)
+    instances = [mr(f"{SERIES}.{n}", series=SERIES, **turned(n, 50)) for n in range(50)]
+
+    assert len(split(instances[:40])) == 40
+    with pytest.raises(VolumeError, match="IN-1: a series of more than 40 stacks, in 50 frames"):
+        split(instances)
+
+
+@pytest.mark.slow
+def test_twenty_thousand_frames_in_orientations_of_their_own_cost_no_more_than_in_one() -> None:
+    """Work, not time, is counted: comparing all with all would be 2e8 calls."""
+    instances = [mr(f"{SERIES}.{n}", series=SERIES, PixelData=None, **turned(n, 20_000)) for n in range(20_000)]
+    calls = Counter[str]()
+
+    def count(frame: Any, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename == module.__file__:
+            calls[frame.f_code.co_name] += 1
+
+    sys.setprofile(count)
+    try:
+        with pytest.raises(VolumeError, match="a series of more than 2000 stacks"):
+            split(instances)
+    finally:
+        sys.setprofile(None)
+
+    assert sum(calls.values()) < 20 * 20_000

@@ -74,6 +74,10 @@ def test_two_time_points_of_one_series_are_measured_as_pre_and_post(tmp_path: Pa
     for role, position in (("pre", 1), ("post", 2)):
         expected = {str(one.SOPInstanceUID) for one in instances if one.TemporalPositionIdentifier == position}
         assert {uid for uid, _frame in slices[role]} == expected
+    overview, coronal, *_lesions = steps.read_measurement(tmp_path).pictures  # what the report step will draw
+    assert (overview.plane, coronal.plane, overview.lesion) == ("axial", "coronal", None)
+    assert {"pre", "post", "enhancement", "muscles", "lesions"} <= set(overview.layers)
+    assert overview.right_mm == pytest.approx((1.8, 0, 0), abs=0.01)
 
 
 @pytest.mark.slow
@@ -81,12 +85,14 @@ def test_results_refer_to_the_chosen_stack_and_not_to_others_of_its_series(tmp_p
     instances = one_series()
     slices = measured(instances, tmp_path, {Role.POST: 2})
 
-    objects = [dcmread(tmp_path / one["file"]) for one in steps.report(str(tmp_path))]
+    objects = [dcmread(tmp_path / one["file"]) for one in steps.report(str(tmp_path))["objects"]]
 
     made = {str(one.SOPInstanceUID) for one in objects}
-    assert objects
+    chosen = {uid for uid, _frame in slices["post"]}
+    (report,) = (one for one in objects if one.Modality == "SR")
+    assert referenced(report) - made == chosen
     for one in objects:
-        assert referenced(one) - made == {uid for uid, _frame in slices["post"]}
+        assert referenced(one) - made <= chosen
 
 
 @pytest.mark.slow

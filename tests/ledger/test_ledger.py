@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
 from node.errors import LedgerError
-from node.ledger import Arrivals, Database, open_database
+from node.ledger import Arrivals, Database, Deliveries, open_database
 from node.ledger.engine import engine_of
 from node.ledger.ledger import GatheringStudy, Ledger
 from node.ledger.retrievals import Retrievals
@@ -71,7 +71,7 @@ def close(ledger: Ledger, *, now: float = 100.0, eligible: bool = True) -> list[
 
 def settle(ledger: Ledger, job: Job) -> None:
     result = ResultRecord(InstanceUID(f"2.25.9.{job.generation}"), "1.2", job.id, "sr", "path")
-    ledger.settle(job.id, "findings", [result], ["pacs"], enqueue=enqueue_nothing, now=200.0)
+    ledger.settle(job.id, "findings", [result], {"pacs": {"sr"}}, now=200.0)
 
 
 def state(ledger: Ledger) -> StudyState:
@@ -297,7 +297,7 @@ def test_who_wanted_a_study_closed_did_not_want_it_closed_in_spite_of_a_doubt(
 ) -> None:
     """Neither when it is held by what comes for it nor by what comes for another study."""
     arrivals.enter([FIRST], now=1.0)
-    assert ledger.force(STUDY, "root")
+    assert ledger.force(STUDY, "root", now=1.0)
     arrivals.enter([SECOND], now=2.0)
     assert [one.forced_by for one in ledger.gathering()] == ["root"]  # growth is no doubt
 
@@ -306,7 +306,7 @@ def test_who_wanted_a_study_closed_did_not_want_it_closed_in_spite_of_a_doubt(
     (doubtful,) = ledger.doubtful(quiet_since_s=5.0)
     assert ledger.go_on(doubtful, now=5.0)
 
-    assert ledger.force(STUDY, "root")
+    assert ledger.force(STUDY, "root", now=1.0)
     elsewhere = {"sop_instance": FIRST.origin.sop_instance, "study": OTHER_STUDY, "series": OTHER_SERIES}
     arrivals.enter([received(5, contradicts=True, **elsewhere)], now=6.0)
     assert forced(ledger) == {STUDY: None, OTHER_STUDY: None}
@@ -329,9 +329,9 @@ def test_a_prior_of_another_study_cannot_be_forced(arrivals: Arrivals, database:
     Retrievals(database).ask([prior], most_series=1, now=2.0)
     arrivals.enter([received(2, study=OTHER_STUDY, series=OTHER_SERIES)], now=3.0)
 
-    assert not ledger.force(OTHER_STUDY, "root")
+    assert not ledger.force(OTHER_STUDY, "root", now=1.0)
 
-    assert ledger.force(STUDY, "root")
+    assert ledger.force(STUDY, "root", now=1.0)
     assert forced(ledger) == {STUDY: "root", OTHER_STUDY: None}
 
 
@@ -368,7 +368,7 @@ def test_a_study_expires_when_its_job_is_settled_and_its_results_are_delivered(
     expired = [arrivals.expire(before_s=1e9)]
     settle(ledger, job)
     expired.append(arrivals.expire(before_s=1e9))
-    ledger.note_delivery(f"2.25.9.{job.generation}", "pacs", DeliveryState.STORED, "0x0000", attempt=1, now=300.0)
+    Deliveries(ledger.database).advance(f"2.25.9.{job.generation}", "pacs", DeliveryState.STORED, "0x0000", now=300.0)
     expired.append(arrivals.expire(before_s=1e9))
 
     assert expired == [0, 0, 1]
@@ -568,24 +568,7 @@ def test_settling_twice_owes_each_object_once(arrivals: Arrivals, ledger: Ledger
     settle(ledger, job)
     settle(ledger, job)
 
-    assert [one.state for one in ledger.delivery_rows(job.id)] == [DeliveryState.OWED]
-
-
-def test_abandoned_objects_are_owed_again_and_their_attempts_go_on(arrivals: Arrivals, ledger: Ledger) -> None:
-    arrivals.enter([FIRST], now=1.0)
-    (job,) = close(ledger)
-    settle(ledger, job)
-    report = ResultRecord(InstanceUID("2.25.9.9"), "1.2", job.id, "sr", "path")
-    ledger.settle(job.id, "findings", [report], ["pacs"], enqueue=enqueue_nothing, now=200.0)
-    ledger.note_delivery("2.25.9.1", "pacs", DeliveryState.ABANDONED, "0xA900", attempt=1, now=300.0)
-    ledger.note_delivery("2.25.9.9", "pacs", DeliveryState.STORED, "0x0000", attempt=12, now=300.0)
-    assert ledger.jobs_with_abandoned() == [job.id]
-    asked: list[tuple[str, str, int]] = []
-
-    owed = ledger.owe_again(job.id, enqueue=lambda _connection, *what: asked.append(what), now=301.0)
-
-    assert (owed, asked) == (1, [(job.id, "pacs", 12)])
-    assert len(ledger.owed(job.id, "pacs")) == 1
+    assert [one.state for one in Deliveries(ledger.database).rows(job.id)] == [DeliveryState.OWED]
 
 
 def test_tables_of_another_version_are_refused(tmp_path: Path) -> None:
@@ -653,3 +636,53 @@ def test_all_that_is_held_is_told_page_by_page(
     assert arrivals.still_held(place)
     assert not arrivals.still_held(replace(place, offset=place.offset + 1))
     assert arrivals.instances_by_segment() == {1: 5}
+
+
+def test_a_result_of_ours_that_comes_back_is_kept_and_its_study_stays_measured(
+    ledger: Ledger, arrivals: Arrivals
+) -> None:
+    arrivals.enter([FIRST], now=0.0)
+    (job,) = close(ledger)
+    settle(ledger, job)
+    (before,) = ledger.study_rows()
+    ours = {"sop_instance": f"2.25.9.{job.generation}", "series": "2.25.1.77"}
+
+    held = arrivals.enter([received(5, **ours)], now=300.0)
+    held += arrivals.enter([received(6, contradicts=True, patient_id="COERCED", **ours)], now=301.0)
+
+    (row,) = ledger.study_rows()
+    assert held == []
+    assert (row.state, row.since_s, row.last_seen_s) == (StudyState.MEASURABLE, before.since_s, before.last_seen_s)
+    assert row.instances == before.instances + 2
+    assert ledger.superseded(job.id) == ""
+    assert [one.whole_by for one in ledger.stack_rows(STUDY) if one.number == 0] == ["a result of this node, sent back"]
+
+
+def test_a_result_of_ours_is_no_part_of_what_gathers_though_images_that_come_with_it_are(
+    ledger: Ledger, arrivals: Arrivals
+) -> None:
+    arrivals.enter([FIRST], now=0.0)
+    (job,) = close(ledger)
+    settle(ledger, job)
+    ours = received(5, sop_instance=f"2.25.9.{job.generation}", series="2.25.1.77")
+
+    arrivals.enter([ours, received(6)], now=300.0)
+
+    (gathered,) = ledger.gathering()
+    assert [(one.series, one.instances) for one in gathered.series] == [(SERIES, 2)]
+    assert [one.series for one in ledger.series_held(STUDY)] == [SERIES]
+
+
+def test_a_result_of_ours_that_was_moved_to_another_study_makes_none_to_measure(
+    ledger: Ledger, arrivals: Arrivals
+) -> None:
+    arrivals.enter([FIRST], now=0.0)
+    (job,) = close(ledger)
+    settle(ledger, job)
+
+    arrivals.enter(
+        [received(5, sop_instance=f"2.25.9.{job.generation}", study=OTHER_STUDY, series=OTHER_SERIES)], now=3.0
+    )
+
+    assert ledger.gathering() == []
+    assert {row.state for row in ledger.study_rows()} == {StudyState.MEASURABLE, StudyState.NOT_ELIGIBLE}

@@ -14,18 +14,23 @@ from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageS
 from node.dicom.identifiers import derived_uid
 from node.findings import (
     Algorithm,
+    BiopsyPath,
     Findings,
     Gate,
+    Kinetics,
     LesionFindings,
     Location,
     Measurement,
     MuscleFindings,
     Note,
     Outcome,
+    Picture,
     Regions,
     Side,
     Suspicion,
+    TargetedAnswer,
 )
+from node.records import ResultRole
 from node.report import ResultObject, SeriesEvidence, build
 from node.settings import ReportSettings
 from tests.builders import part10
@@ -134,7 +139,36 @@ def regions(*, lesions: bool = True, vessels: bool = True) -> Regions:
     lesion[3:5, 44:48, 42:46] = 1
     plexus = np.zeros(SHAPE, np.bool_)
     plexus[2:6, 45, 43] = True
-    return Regions(muscles, lesion if lesions else None, plexus if vessels else None, "post")
+    rise = np.where(lesion > 0, 100.0, np.where(muscles > 0, 20.0, np.nan)).astype(np.float32)
+    return Regions(muscles, lesion if lesions else None, plexus if vessels else None, "post", rise)
+
+
+def pictures(*, lesions: bool = True, vessels: bool = True) -> tuple[Picture, ...]:
+    """What `measure` leaves of `regions`: an axial plane for the overview, projections, and a plane of the lesion."""
+    drawn = regions(lesions=lesions)
+    numbers = np.zeros(SHAPE, np.uint8) if drawn.lesions is None else drawn.lesions
+    assert drawn.muscles is not None
+    assert drawn.enhancement is not None
+    signal = np.random.default_rng(1).normal(300, 20, SHAPE).astype(np.float32)
+    axial = {
+        "pre": signal[3] - 50, "post": signal[3], "muscles": drawn.muscles[3], "lesions": numbers[3],
+        "enhancement": drawn.enhancement[3],
+    }  # fmt: skip
+    coronal = {
+        "post": signal[::-1, 46], "muscles": drawn.muscles[::-1, 46], "lesions": numbers[::-1, 46],
+        "enhancement": drawn.enhancement[::-1, 46],
+    }  # fmt: skip
+    right, down = (SPACING_MM, 0.0, 0.0), (0.0, SPACING_MM, 0.0)
+    head, feet = (-80.0, 35.0, THICKNESS_MM * (SHAPE[0] - 1)), (0.0, 0.0, -THICKNESS_MM)
+    made = [
+        Picture("axial", axial, (-80.0, -80.0, 3 * THICKNESS_MM), down, right, None),
+        Picture("coronal", coronal, head, feet, right, None),
+    ]
+    if vessels:
+        made.append(Picture("coronal", {"mrv": signal[::-1, 40]}, head, feet, right, None))
+    if lesions:
+        made.append(replace(made[0], lesion=1))
+    return tuple(made)
 
 
 def _muscle(side: Side) -> MuscleFindings:
@@ -203,10 +237,34 @@ REFUSED = replace(
     refusals=(Note("ROLE-CONTRAST", "The series after contrast shows no enhancement."),),
 )
 
+KINETICS = Kinetics(12.0, 38.0, 115.0, 108.0, 4.25, 3900.0, 6800.0, "wash-out", 0.21, 0.33, 0.64)
+PATH = BiopsyPath((31.0, 36.0, 14.0), (45.0, 78.0, 15.0), 44.3, 18.4, 1.3, 7.2, "vessel")
+
+
+def level_rows(*names: str | None) -> tuple[MuscleFindings, ...]:
+    """A row for each level and side, from the head down; the left one of L4 is diffuse."""
+    return tuple(
+        replace(
+            _muscle(side),
+            volume_mm3=4000.0,
+            enhancement_pct=52.0 if (name, side) == ("L4", Side.LEFT) else 20.0 + place,
+            relative_enhancement=2.4 if (name, side) == ("L4", Side.LEFT) else 1.0,
+            diffuse=(name, side) == ("L4", Side.LEFT),
+            fat_fraction_pct=11.0 + place,
+            fat_corrected_enhancement_pct=24.0,
+            vessel_asymmetry_pct=8.0 if side is Side.LEFT else -8.0,
+            location=Location(name, (30.0, 35.0, 24.0 - 8 * place), (2 * place + 1, 2 * place + 2)),
+        )
+        for place, name in enumerate(names)
+        for side in Side
+    )
+
+
+_LEVELS = level_rows("L2", "L3", "L4", "L5")
 _NOTHING = Regions(None, None, None, "post")
 
 MEASUREMENTS = {
-    "findings with MRV": Measurement(WITH_LESION, regions()),
+    "findings with MRV": Measurement(WITH_LESION, regions(), pictures()),
     "findings without MRV": Measurement(
         replace(
             WITH_LESION,
@@ -222,22 +280,39 @@ MEASUREMENTS = {
             ),
         ),
         regions(vessels=False),
+        pictures(vessels=False),
     ),
     "levels and a suspicion by EMG": Measurement(
         replace(
             WITH_LESION,
-            lesions=(replace(LESION, location=Location("L4", LESION_MM, (4, 5))),),
-            muscles=tuple(
-                replace(muscle, location=Location("L2 to L5", LESION_MM, (2, 7))) for muscle in WITH_LESION.muscles
+            lesions=(
+                replace(
+                    LESION,
+                    location=Location("L4", LESION_MM, (4, 5)),
+                    kinetics=KINETICS,
+                    plexus_distance_mm=12.5,
+                    draining_vessel=True,
+                    biopsy=PATH,
+                ),
             ),
+            muscles=tuple(
+                replace(muscle, location=Location("L2 to L5", LESION_MM, (2, 7)), fat_fraction_pct=14.0)
+                for muscle in WITH_LESION.muscles
+            ),
+            levels=_LEVELS,
+            answer=TargetedAnswer("At L4 left: enhancement 52 %: diffuse enhancement.", _LEVELS[2:], (1,), True),
             level_basis="vertebral level counted from S1, assuming five lumbar vertebrae; labeller known 1",
             suspicion=Suspicion("L4", "left", "order", "RequestAttributesSequence"),
         ),
         regions(),
+        pictures(),
     ),
-    "no findings": Measurement(WITHOUT_LESION, regions(lesions=False, vessels=False)),
+    "no findings": Measurement(
+        WITHOUT_LESION, regions(lesions=False, vessels=False), pictures(lesions=False, vessels=False)
+    ),
     "refused with muscles": Measurement(
-        replace(REFUSED, muscles=WITHOUT_LESION.muscles), regions(lesions=False, vessels=False)
+        replace(REFUSED, muscles=WITHOUT_LESION.muscles),
+        replace(regions(lesions=False, vessels=False), enhancement=None),
     ),
     "refused without muscles": Measurement(REFUSED, _NOTHING),
 }
@@ -247,22 +322,28 @@ def objects(
     measurement: Measurement = MEASUREMENTS["findings with MRV"],
     series: Sequence[SeriesEvidence] | None = None,
     *,
-    segmentations: bool = True,
+    wanted: Sequence[ResultRole] = (ResultRole.SEG, ResultRole.SR),
 ) -> dict[str, Dataset]:
-    """Build, and return the objects by role."""
+    """Build, and return the objects by name; the others than those take a second to draw."""
     results: tuple[ResultObject, ...] = build(
         measurement,
         evidence() if series is None else series,
-        settings=ReportSettings(segmentations=segmentations),
+        settings=ReportSettings(objects=tuple(wanted)),
         started=STARTED,
     )
-    return {result.role: result.dataset for result in results}
+    return {result.name: result.dataset for result in results}
 
 
 @cache
 def built(shape: str = "findings with MRV") -> dict[str, Dataset]:
-    """The objects of one of `MEASUREMENTS`, made once for all tests that only look at them."""
+    """SEG and report of one of `MEASUREMENTS`, made once for all tests that only look at them."""
     return objects(MEASUREMENTS[shape])
+
+
+@cache
+def everything(shape: str = "findings with MRV") -> dict[str, Dataset]:
+    """All objects that there can be of one of `MEASUREMENTS`, likewise."""
+    return objects(MEASUREMENTS[shape], wanted=tuple(ResultRole))
 
 
 def items(dataset: Dataset, *meanings: str) -> list[Dataset]:

@@ -9,6 +9,9 @@ ELSEWHERE = {
     ("260753009", "SCT", "Source"),
     ("C0034375", "UMLS", "Qualitative Evaluations"),
     ("en-US", "RFC5646", "English (United States)"),
+    ("65985001", "SCT", "S1 vertebra"),
+    ("%.s", "UCUM", "percent second"),
+    ("%/s", "UCUM", "percent per second"),
     ("{-1:1}", "UCUM", "{-1:1}"),
     ("{pixels}", "UCUM", "Pixels"),
 }

@@ -5,6 +5,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node.findings import Measurement, Note, Regions
+from node.records import ResultRole
 from node.report.wording import DIFFERENTIAL
 from tests.report.builders import (
     LESION,
@@ -60,7 +61,7 @@ def answers(dataset: Dataset, meaning: str) -> list[str]:
 
 def told(**changes: object) -> Dataset:
     """The report of the findings with a lesion, when they are changed so."""
-    return objects(Measurement(replace(WITH_LESION, **changes), regions()), segmentations=False)["sr"]
+    return objects(Measurement(replace(WITH_LESION, **changes), regions()), wanted=(ResultRole.SR,))["sr"]
 
 
 def test_the_report_is_a_measurement_report_that_nobody_has_verified(sr):
@@ -250,7 +251,7 @@ def test_the_algorithm_is_named_once_with_every_parameter_and_the_hash(sr):
 
 
 def test_a_report_without_segmentations_has_groups_without_segments():
-    made = objects(segmentations=False)
+    made = objects(wanted=(ResultRole.SR,))
 
     assert list(made) == ["sr"]
     assert len(items(made["sr"], *GROUPS)) == 3

@@ -9,6 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node.dicom.identifiers import derived_uid
+from node.records import ResultRole
 from node.report import SeriesEvidence
 from tests.builders import part10
 from tests.conftest import needs, shared
@@ -42,12 +43,13 @@ def test_no_validator_finds_an_error_in_any_shape_of_result(tmp_path):
     results, sources = tmp_path / "results", tmp_path / "sources"
     results.mkdir()
     sources.mkdir()
-    shapes = [(shape, measurement, True) for shape, measurement in MEASUREMENTS.items()]
-    shapes += [("segmentations off", MEASUREMENTS["findings with MRV"], False)]
-    for shape, measurement, segmentations in shapes:
+    every, but_seg = (*ResultRole,), tuple(role for role in ResultRole if role is not ResultRole.SEG)
+    shapes = [(shape, measurement, every) for shape, measurement in MEASUREMENTS.items()]
+    shapes += [("segmentations off", MEASUREMENTS["findings with MRV"], but_seg)]
+    for shape, measurement, wanted in shapes:
         series = series_of(shape)
-        for role, dataset in objects(measurement, series, segmentations=segmentations).items():
-            (results / f"{shape.replace(' ', '-')}.{role}.dcm").write_bytes(part10(dataset))
+        for name, dataset in objects(measurement, series, wanted=wanted).items():
+            (results / f"{shape.replace(' ', '-')}.{name}.dcm").write_bytes(part10(dataset))
         for header in (header for one in series for header in one.headers):
             header.add_new("PixelData", "OW", bytes(2 * 64 * 64 * int(header.get("NumberOfFrames", 1))))
             (sources / f"{header.SOPInstanceUID}.dcm").write_bytes(part10(header))

@@ -186,3 +186,31 @@ def test_a_study_is_found_by_its_alias_unless_it_is_held(retrievals: Retrievals,
 
     assert retrievals.find(alias(STUDY)) is StudyState.HELD
     assert retrievals.find("nobody") is None
+
+
+def test_a_prior_can_be_adopted_and_is_measured_then(
+    retrievals: Retrievals, arrivals: Arrivals, ledger: Ledger
+) -> None:
+    ask(retrievals, wanted("2.25.50.1", study=PRIOR, reason=RetrievalReason.PRIOR))
+    arrivals.enter([received(9, study=PRIOR, series="2.25.50.1", sop_instance="2.25.50.1.1")], now=11.0)
+    end(retrievals, RetrievalState.DONE)
+    retrievals.keep_priors(seen_before_s=100.0, now=100.0)
+
+    assert not retrievals.adopt(alias(STUDY), now=200.0)
+    assert retrievals.adopt(alias(PRIOR), now=200.0)
+
+    assert {one.study for one in ledger.gathering()} == {STUDY, PRIOR}
+    assert retrievals.keep_priors(seen_before_s=300.0, now=300.0) == []
+    assert not retrievals.adopt(alias(PRIOR), now=400.0)
+    assert ask(retrievals, wanted("2.25.50.1", study=PRIOR, reason=RetrievalReason.PRIOR)) == 0
+
+
+def test_what_was_pulled_is_shown_of_its_study_and_of_the_one_that_it_was_pulled_for(retrievals: Retrievals) -> None:
+    ask(retrievals, wanted("2.25.50.1", study=PRIOR, reason=RetrievalReason.PRIOR))
+    end(retrievals, RetrievalState.DONE)
+
+    assert retrievals.rows(failed_after_s=0.0) == []
+    for study in (STUDY, PRIOR, None):
+        (row,) = retrievals.rows(failed_after_s=0.0, done_after_s=0.0, study=study)
+        assert (row.study, row.series, row.state) == (alias(PRIOR), alias("2.25.50.1"), "done")
+    assert retrievals.rows(failed_after_s=0.0, done_after_s=0.0, study="2.25.99") == []

@@ -6,7 +6,8 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from node.analysis.network import WINDOW, Class, NetworkSegmenter, read_model, shipped_model
+from node.analysis.network import WINDOW, Class, read_model, shipped_model
+from node.analysis.unet import NetworkSegmenter
 from node.errors import PluginError
 from node.ports import Array
 from training import anatomy

@@ -12,7 +12,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from node.analysis import CompartmentSegmenter, MultiscaleDetector, NoLabeller, measure, name_levels
+from node.analysis import CompartmentSegmenter, MultiscaleDetector, measure
 from node.analysis.grid import Grid
 from node.dicom.volumes import stack
 from node.findings import Measurement, Side, StudyVolumes
@@ -119,7 +119,6 @@ def reported(series: dict[str, list[Dataset]]) -> tuple[Measurement, dict[str, D
         segmenter=CompartmentSegmenter(),
         detector=MultiscaleDetector(),
     )
-    measurement = name_levels(measurement, StudyVolumes(**volumes), NoLabeller())
     evidence = []
     for role, instances in series.items():
         index = {one.SOPInstanceUID: number for number, one in enumerate(instances)}

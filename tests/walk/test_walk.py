@@ -135,7 +135,7 @@ def test_the_demonstration_shows_what_it_promises_and_ends_by_itself(tmp_path: P
 
     assert done.returncode == 0, done.stderr
     assert "PVM lesion 1" in done.stdout
-    assert (out / "results" / "lesion" / "key-finding.png").stat().st_size > 10_000
+    assert (out / "results" / "lesion" / "key-image-1.png").stat().st_size > 10_000
     for study in ("lesion", "healthy", "no-contrast"):
         assert "errors: 0" in validator_errors(out / "results" / study, out / "scanner" / study / "dicom")
 
@@ -175,7 +175,31 @@ def test_a_late_series_makes_a_second_report_and_a_repeated_one_none(
     reports, _segmentations = arrive(orthanc, tmp_path / "received")
 
     assert len(reports) == 2  # the localizer changes nothing that is measured: its job repeats the second
+    first, second = sorted(reports, key=lambda one: "PredecessorDocumentsSequence" in one)
+    (study_named,) = second.PredecessorDocumentsSequence
+    named = study_named.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+    assert ("PredecessorDocumentsSequence" in first, named) == (False, first.SOPInstanceUID)
     assert sum(job.outcome.startswith("repeats") for job in node.console().jobs()) == 1
+
+
+def test_results_that_an_archive_routes_back_are_kept_and_nothing_is_measured_again(
+    node: ServedNode, orthanc: Orthanc, simulated: Callable[[str, Recipe], Path], tmp_path: Path
+) -> None:
+    study = simulated("lesion", SMALL)
+    node.start()
+    assert storescu(node.port, study / "dicom").returncode == 0
+    until(lambda: settled(node), 300, what="the report")
+    (before,) = node.console().status()["studies"]
+    results = orthanc.files(tmp_path / "received")
+    assert results, node.console().jobs()
+
+    sent = storescu(node.port, tmp_path / "received")
+    until(lambda: node.console().status()["counts"]["instances"] == before["instances"] + len(results), what="them")
+
+    (after,) = node.console().status()["studies"]
+    assert sent.returncode == 0
+    assert (after["state"], after["since_s"]) == ("measurable", before["since_s"])  # it never gathered again
+    assert len(node.console().jobs()) == 1
 
 
 def test_sigterm_stops_in_order_and_a_restart_goes_on(

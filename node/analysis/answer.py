@@ -1,0 +1,143 @@
+"""The answer to EMG: what is seen at the level and side that it suspects, and at the neighbours.
+
+A muscle of one posterior ramus lies lower than its root, so one vertebra above and two below are looked at as well
+(docs/analysis.md, 13.2). Where no vertebra could be named, every slab of that side is told, and the match is left to
+the reader. Sentences hold nothing that names the patient.
+"""
+
+from collections.abc import Sequence
+
+from node.findings import POSTERIOR, VERTEBRAE, LesionFindings, MuscleFindings, Note, Side, Suspicion, TargetedAnswer
+from node.settings import AnalysisSettings
+
+
+def answer(
+    asked: Suspicion,
+    levels: Sequence[MuscleFindings],
+    lesions: Sequence[LesionFindings],
+    refusals: Sequence[Note],
+    given: int | None,
+    settings: AnalysisSettings,
+) -> TargetedAnswer:
+    """Return the answer to what EMG suspects; `given` is the grade, None if foci were not judged."""
+    sides = list(Side) if asked.side == "both" else [Side(asked.side)]
+    rows = [one for one in levels if one.muscle == POSTERIOR]
+    codes = ", ".join(dict.fromkeys(one.code for one in refusals)) or "no code"
+    on_side = [one for one in lesions if one.side in sides]
+    no_foci = "No focal candidate." if given is not None else f"Focal candidates were not judged ({codes})."
+    if not any(_level(one) for one in rows):
+        return _unmatched(asked, [one for one in rows if one.side in sides], on_side, no_foci, codes)
+
+    suspected = _vertebrae(asked)
+    near = vertebrae_near(asked, settings)
+    said = []
+    for vertebra in suspected:
+        for side in sides:
+            row = next((one for one in rows if _level(one) == vertebra and one.side is side), None)
+            other = next((one for one in rows if _level(one) == vertebra and one.side is side.other), None)
+            said.append(f"At {vertebra} {side}: {_measured(row, other, codes, settings)}.")
+    here = [one for one in on_side if _named(one) & set(suspected)]
+    there = [one for one in on_side if _named(one) & set(near) and one not in here]
+    said.append(_candidates(here) if here else no_foci)
+    said.append(
+        _neighbours([one for one in rows if _level(one) in near and _level(one) not in suspected], there, sides)
+    )
+    unnamed = [one for one in on_side if not _named(one)]
+    if unnamed:
+        said.append(f"Of unknown level: {_candidates(unnamed)}")
+    chosen = [one for one in rows if _level(one) in near]
+    return TargetedAnswer(
+        statement=" ".join(one for one in said if one),
+        levels=(*(one for one in chosen if one.side in sides), *(one for one in chosen if one.side not in sides)),
+        lesions=tuple(one.number for one in (*here, *there)),
+        matched=True,
+    )
+
+
+def vertebrae_near(asked: Suspicion, settings: AnalysisSettings) -> tuple[str, ...]:
+    """Return the vertebrae that are answered for, from head to feet."""
+    named = [VERTEBRAE.index(one) for one in _vertebrae(asked)]
+    return VERTEBRAE[max(0, named[0] - settings.levels_above) : named[-1] + settings.levels_below + 1]
+
+
+def _vertebrae(asked: Suspicion) -> tuple[str, ...]:
+    """Return the vertebrae of the suspected roots. The eighth cervical root has none: it leaves below the seventh."""
+    named = [VERTEBRAE.index("C7" if root == "C8" else root) for root in asked.level.split("-")]
+    return VERTEBRAE[named[0] : named[-1] + 1]
+
+
+def _unmatched(
+    asked: Suspicion, rows: Sequence[MuscleFindings], lesions: Sequence[LesionFindings], no_foci: str, codes: str
+) -> TargetedAnswer:
+    where = "on either side" if asked.side == "both" else f"on the {asked.side}"
+    measured = [f"{_slices(one)} {one.side} {_rise(one)}" for one in rows if one.enhancement_pct is not None]
+    regional = f"enhancement {', '.join(measured)}" if measured else f"enhancement not measurable ({codes})"
+    return TargetedAnswer(
+        statement=f"No vertebra could be named: the match to {asked.level} is left to the reader. From the head down "
+        f"{where}: {regional}. {_candidates(lesions) if lesions else no_foci}",
+        levels=tuple(rows),
+        lesions=tuple(one.number for one in lesions),
+        matched=False,
+    )
+
+
+def _measured(row: MuscleFindings | None, other: MuscleFindings | None, codes: str, settings: AnalysisSettings) -> str:
+    """Return what one level and side shows, against the other side and the other levels."""
+    if row is None:
+        return "not measured, it lies outside of the slices"
+    if row.enhancement_pct is None:
+        if row.vessel_fraction_pct is None or other is None or other.vessel_fraction_pct is None:
+            return f"not measurable ({codes})"
+        against = f"against {other.vessel_fraction_pct:.1f} % on the {other.side}"
+        return f"enhancement not measurable ({codes}); vessels {row.vessel_fraction_pct:.1f} % {against}"
+    facts = (
+        [f"{other.enhancement_pct:.0f} % on the {other.side}"] if other and other.enhancement_pct is not None else []
+    )
+    if row.relative_enhancement:
+        elsewhere = row.enhancement_pct / row.relative_enhancement
+        facts.append(f"{elsewhere:.0f} % elsewhere (R {row.relative_enhancement:.1f})")
+    against = f" against {' and '.join(facts)}" if facts else ""
+    return f"enhancement {row.enhancement_pct:.0f} %{against}: {_regional(row, settings)}"
+
+
+def _regional(row: MuscleFindings, settings: AnalysisSettings) -> str:
+    if row.diffuse:
+        return "diffuse enhancement"
+    if row.asymmetry_pct is not None and 2 * row.asymmetry_pct > 100 * settings.asymmetry_flag:
+        return "more than on the other side"
+    return "not diffuse" if row.diffuse is not None else "no other level to compare with"
+
+
+def _neighbours(rows: Sequence[MuscleFindings], lesions: Sequence[LesionFindings], sides: Sequence[Side]) -> str:
+    if not rows:
+        return ""
+    names = ", ".join(dict.fromkeys(level for one in rows if (level := _level(one))))
+    diffuse = [f"diffuse enhancement at {_level(one)} {one.side}" for one in rows if one.diffuse and one.side in sides]
+    found = "; ".join([*diffuse, *([_candidates(lesions).rstrip(".")] if lesions else [])])
+    return f"Neighbouring levels ({names}): {found or 'nothing more on that side'}."
+
+
+def _candidates(lesions: Sequence[LesionFindings]) -> str:
+    each = ", ".join(f"{one.number} ({one.long_axis_mm:.0f} mm, {one.side})" for one in lesions)
+    return f"Focal candidate{'s' if len(lesions) > 1 else ''} {each}."
+
+
+def _rise(row: MuscleFindings) -> str:
+    return f"{row.enhancement_pct:.0f} %" + (" (diffuse)" if row.diffuse else "")
+
+
+def _slices(row: MuscleFindings) -> str:
+    if row.location is None or row.location.slices is None:
+        return "slab"
+    first, last = row.location.slices
+    return f"slices {first} to {last}" if last > first else f"slice {first}"
+
+
+def _level(row: MuscleFindings) -> str | None:
+    return None if row.location is None else row.location.level
+
+
+def _named(lesion: LesionFindings) -> set[str]:
+    """Return the vertebrae that the level of a lesion names: "L4", or both of a disc."""
+    level = None if lesion.location is None else lesion.location.level
+    return set() if level is None else set(level.split("/"))

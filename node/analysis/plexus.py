@@ -1,0 +1,132 @@
+"""The blood supply of a lesion: vessels in it and around it, and whether one leads to the paravertebral plexus.
+
+All on the grid of the MRV: on the thicker slices of the other series thin veins fall to pieces.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from node.analysis.enhancement import share_pct
+from node.analysis.grid import Spacing, box_around, grown
+from node.analysis.lesions import Lesion
+from node.analysis.muscles import Muscles
+from node.analysis.venography import Vessels
+from node.analysis.verdict import Verdict
+from node.dicom.geometry import Geometry
+from node.findings import LesionFindings, Note
+from node.ports import Mask
+from node.settings import AnalysisSettings
+
+_PLEXUS_MM = 12.0  # around canal and vertebrae; docs/analysis.md, 12.3
+_SHELL_MM = 2.0  # around a lesion, where a vessel that drains it begins; chosen
+_LEADS_AWAY_MM = 5.0  # from the lesion's border at least, or it is a vessel of the lesion itself; chosen
+_GAP_MM = 1.0  # to either side: a vein that the image breaks off for 2 mm goes on; chosen
+_CANAL_RADIUS_MM = 8.0  # where none was found: at the midline, in front of the muscles; chosen
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plexus:
+    """Where the paravertebral plexus lies, on the grid of the muscles; and what that was taken from."""
+
+    region: Mask
+    taken_from: str
+
+
+def find_plexus(muscles: Muscles, spacing_mm: Spacing) -> Plexus:
+    """Return all within 12 mm of canal and vertebrae, in the slices that have muscle."""
+    inner = muscles.canal if muscles.bone is None else muscles.canal | muscles.bone
+    taken_from = "the canal" if muscles.bone is None else "the canal and the vertebrae"
+    if not inner.any():
+        inner, taken_from = _in_front(muscles, spacing_mm), "the midline in front of the muscles"
+    there: Mask = np.asarray((muscles.sides > 0).any(axis=(1, 2)))
+    return Plexus(grown(inner, _PLEXUS_MM, spacing_mm) & there[:, None, None], taken_from)
+
+
+def _in_front(muscles: Muscles, spacing_mm: Spacing) -> Mask:
+    """Return a disk in each slice, at the midline, that ends where the muscles begin."""
+    inside = np.zeros(muscles.sides.shape, bool)
+    _, rows, columns = muscles.sides.shape
+    row, column = np.ogrid[:rows, :columns]
+    for number, plane in enumerate(muscles.sides):
+        left, right = np.nonzero((plane == 1).any(axis=0))[0], np.nonzero((plane == 2).any(axis=0))[0]
+        if not left.size or not right.size:
+            continue
+        middle = (left[0] + right[-1]) / 2
+        front = np.nonzero((plane > 0).any(axis=1))[0][0] - _CANAL_RADIUS_MM / spacing_mm[1]
+        away = np.hypot((row - front) * spacing_mm[1], (column - middle) * spacing_mm[2])
+        inside[number] = away <= _CANAL_RADIUS_MM
+    return inside
+
+
+def with_supply(
+    lesions: Sequence[Lesion], muscles: Muscles, vessels: Vessels | None, on: Geometry, settings: AnalysisSettings
+) -> tuple[tuple[Lesion, ...], Verdict]:
+    """Return the lesions with what the MRV says of them; as they are where there is none.
+
+    Lesions and muscles lie on the grid `on`.
+    """
+    if vessels is None or not lesions:
+        return tuple(lesions), Verdict()
+    plexus = find_plexus(muscles, on.spacing_mm)
+    near, muscle = vessels.bring(plexus.region, on), vessels.bring(muscles.sides > 0, on)
+    supplied = tuple(
+        replace(one, findings=_supply(one.findings, vessels.bring(one.region, on), muscle, near, vessels, settings))
+        for one in lesions
+    )
+    note = Note("MRV-4", f"The paravertebral plexus is taken to lie within {_PLEXUS_MM:g} mm of {plexus.taken_from}.")
+    return supplied, Verdict(caveats=(note,) if muscles.bone is None else ())
+
+
+def _supply(
+    lesion: LesionFindings, region: Mask, muscle: Mask, plexus: Mask, vessels: Vessels, settings: AnalysisSettings
+) -> LesionFindings:
+    mask, spacing_mm = vessels.mask, vessels.grid.spacing_mm
+    if not region.any():
+        return lesion
+    box = box_around(region, spacing_mm, 2 * settings.ring_mm)
+    ring = grown(region[box], settings.ring_mm, spacing_mm) & ~region[box] & muscle[box]
+    inside, around = share_pct(mask[box], region[box]), share_pct(mask[box], ring)
+    drains = _drains(region, mask, plexus, spacing_mm)
+    richer = None if inside is None or around is None else inside > 0 and inside >= settings.vessel_ratio * around
+    return replace(
+        lesion,
+        vessel_fraction_pct=inside,
+        surrounding_vessel_fraction_pct=around,
+        plexus_distance_mm=_distance_mm(region, mask, plexus, spacing_mm),
+        draining_vessel=drains,
+        vascularity_increased=drains or richer,
+    )
+
+
+def _distance_mm(region: Mask, vessels: Mask, plexus: Mask, spacing_mm: Spacing) -> float | None:
+    """Return the way from the border of the lesion to the nearest vessel that touches the plexus; None if none does."""
+    pieces, count = ndimage.label(vessels, np.ones((3, 3, 3)))
+    touching = np.zeros(count + 1, bool)
+    touching[pieces[plexus]] = True
+    touching[0] = False
+    of_plexus = touching[pieces]
+    if not of_plexus.any():
+        return None
+    box = box_around(of_plexus | region, spacing_mm, 1.0)
+    return float(ndimage.distance_transform_edt(~of_plexus[box], sampling=spacing_mm)[region[box]].min())
+
+
+def _drains(region: Mask, vessels: Mask, plexus: Mask, spacing_mm: Spacing) -> bool:
+    """Return whether one vessel begins at the lesion, leads away from it, and reaches the plexus."""
+    outside = vessels & ~region
+    if not outside.any():
+        return False
+    box = box_around(outside | region, spacing_mm, 2 * _GAP_MM)
+    pieces, count = ndimage.label(grown(outside[box], _GAP_MM, spacing_mm), np.ones((3, 3, 3)))
+    away_mm = ndimage.distance_transform_edt(~region[box], sampling=spacing_mm)
+    pieces = np.where(outside[box], pieces, 0)
+
+    def touched(where: Mask) -> Mask:
+        found: Mask = np.bincount(pieces[where], minlength=count + 1) > 0
+        return found
+
+    drains = touched(away_mm <= _SHELL_MM) & touched(away_mm >= _LEADS_AWAY_MM) & touched(plexus[box])
+    return bool(drains[1:].any())

@@ -1,0 +1,276 @@
+"""The outbox of one destination: sends what is owed, then has the destination prove that it is there.
+
+All it knows is in the ledger, and each turn looks there for one parcel, the objects of one job. What can change by
+itself is tried again, after longer and longer waits; what cannot waits for an operator, with the reason.
+"""
+
+import logging
+import random
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from node import eventlog
+from node.delivery.commitment import CommitmentRequester
+from node.delivery.identity import contradiction
+from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
+from node.dicom.references import CommitmentRequest, Reference
+from node.errors import DeliveryError, RefusedError, RetrievalError, shown
+from node.eventlog import Event
+from node.ledger import Deliveries
+from node.ports import Answer, Destination
+from node.records import DeliveryRecord, DeliveryState, KnownStudy, Parcel, ResultRecord
+from node.settings import DeliverySettings
+from node.spool import Results
+
+_LOOK_AFTER_S = 2.0  # an archive has what it took in its index by then; chosen
+_PATIENCE = 3  # attempts until a study that is not there is held: it may still be on its way; chosen
+_Object = tuple[ResultRecord, DeliveryRecord]
+
+
+class Inquiry(Protocol):
+    """An archive that is asked what it has (`retrieval.Archive`)."""
+
+    def known(self, study: StudyUID) -> KnownStudy | None:
+        """Return whose study it is there; None if it is not there."""
+        ...
+
+    def instances(self, study: StudyUID, series: SeriesUID) -> frozenset[InstanceUID]:
+        """Return the instances of a series that are there."""
+        ...
+
+
+class Outbox:
+    """Of one destination.
+
+    Parameters
+    ----------
+    inquiry
+        Where to look whose study it is before sending, and afterwards whether the objects are there; None: nowhere.
+    commitment
+        Who is asked for storage commitment; None: nobody.
+    chance
+        A number from 0 to 1: waits differ, so that not all that failed together is tried again together.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        deliveries: Deliveries,
+        results: Results,
+        settings: DeliverySettings,
+        *,
+        inquiry: Inquiry | None = None,
+        commitment: CommitmentRequester | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._destination, self._name = destination, destination.name
+        self._deliveries, self._results, self._settings = deliveries, results, settings
+        self._inquiry, self._commitment, self._chance = inquiry, commitment, chance
+        self._failures, self._away_until_s = 0, 0.0
+        self._turn, self._stopping = threading.Lock(), threading.Event()
+
+    def run_once(self, *, now: float) -> bool:
+        """See to one parcel, and return whether there was one; `now` in seconds since 1970."""
+        with self._turn:
+            if self._stopping.is_set() or now < self._away_until_s <= now + self._settings.longest_wait_s:
+                return False
+            parcel = self._deliveries.due(self._name, now=now)
+            if parcel is None:
+                return False
+            match parcel.state:
+                case DeliveryState.OWED:
+                    self._send(parcel, now)
+                case DeliveryState.STORED if self._commitment is not None:
+                    self._have_committed(parcel, self._commitment, now)
+                case DeliveryState.STORED | DeliveryState.COMMITTED if self._inquiry is not None:
+                    self._look(parcel, self._inquiry, now)
+                case _:  # what the settings wanted to be proven when it was sent, and do not any more
+                    for one, row in parcel.objects:
+                        self._deliveries.advance(one.sop_instance, self._name, parcel.state, row.status, now=now)
+            return True
+
+    def stop(self, *, wait_s: float) -> None:
+        """Begin no other parcel, and let the one in hand end for so long."""
+        self._stopping.set()
+        if self._turn.acquire(timeout=wait_s):
+            self._turn.release()
+
+    # ---------------------------------------------------------------- owed -> stored
+
+    def _send(self, parcel: Parcel, now: float) -> None:
+        left = {one.sop_instance: (one, row) for one, row in parcel.objects}
+        said: dict[str, str] = {}  # of what is to be sent again
+        why, stored = "not sent in this attempt", 0
+        try:
+            objects = [dcmread(self._results.path_of(one.path)) for one, _ in parcel.objects]
+            if self._inquiry is not None and not self._is_known_alike(parcel, objects[0], self._inquiry, now):
+                return
+            replaced = self._deliveries.replaced(parcel.study, self._name)
+            for answer in self._destination.deliver(objects, replaced):
+                uid = InstanceUID(answer.sop_instance)
+                if answer.stored or answer.permanent:
+                    self._note(left.pop(uid)[0], answer, now)
+                    stored += answer.stored
+                else:
+                    said[uid] = answer.status
+            self._failures = 0
+        except RefusedError as error:
+            for one, _ in left.values():
+                self._park(one, shown(error), now, attempts=1)
+            left = {}
+        except (DeliveryError, RetrievalError) as error:
+            why = shown(error)
+            self._stay_away(now)
+        except Exception as error:  # a plug-in's too: none may end the deliveries in silence
+            why = shown(error)
+        if stored:
+            eventlog.record(Event.DELIVERY_STORED, job=parcel.job, destination=self._name, objects=stored)
+        if left:
+            self._try_later(parcel.job, list(left.values()), {uid: said.get(uid, why) for uid in left}, now)
+
+    def _note(self, one: ResultRecord, answer: Answer, now: float) -> None:
+        """Note an answer that is final."""
+        if answer.permanent and not answer.stored:
+            self._park(one, answer.status, now, attempts=1)
+            return
+        follows = now if self._commitment else now + _LOOK_AFTER_S if self._inquiry else None
+        self._deliveries.advance(
+            one.sop_instance, self._name, DeliveryState.STORED, answer.status,
+            now=now, next_try_s=follows, sent=answer.sent, attempts=1,
+        )  # fmt: skip
+        if answer.sent is not None:
+            eventlog.record(
+                Event.DELIVERY_RELABELLED, job=one.job, destination=self._name, role=one.role,
+                sop_class=answer.sent[0],
+            )  # fmt: skip
+
+    def _try_later(self, job: str, objects: Sequence[_Object], why: Mapping[str, str], now: float) -> None:
+        """Owe objects on, until there were attempts enough."""
+        attempt = max(row.attempts for _, row in objects) + 1
+        if attempt >= self._settings.attempts:
+            for one, _ in objects:
+                status = why[one.sop_instance]
+                self._deliveries.advance(
+                    one.sop_instance, self._name, DeliveryState.ABANDONED, status, now=now, attempts=1
+                )
+                self._tell_operator(Event.DELIVERY_ABANDONED, one, status)
+            return
+        # What only lacks an association is tried when the destination is: then whoever is due the longest goes first.
+        wait_s = 0.0 if now < self._away_until_s else self._wait_s(attempt)
+        self._deliveries.postpone(why, self._name, DeliveryState.OWED, now=now, next_try_s=now + wait_s, attempts=1)
+        eventlog.record(
+            Event.DELIVERY_POSTPONED, logging.WARNING, job=job, destination=self._name, objects=len(objects),
+            attempt=attempt, reason=f"'{why[objects[0][0].sop_instance]}'",
+        )  # fmt: skip
+
+    def _stay_away(self, now: float) -> None:
+        """Try nothing for a while: the next parcel would only find out the same."""
+        self._failures += 1
+        self._away_until_s = now + self._wait_s(self._failures)
+
+    def _wait_s(self, tries: int) -> float:
+        return self._settings.wait_s(tries) * (0.5 + 0.5 * self._chance())
+
+    # ---------------------------------------------------------------- whose study it is there
+
+    def _is_known_alike(self, parcel: Parcel, result: Dataset, inquiry: Inquiry, now: float) -> bool:
+        """Return whether a parcel may be sent; else it is held, or, while the study may still come, postponed."""
+        if all(row.released_by for _, row in parcel.objects):
+            return True
+        known = inquiry.known(parcel.study)
+        if known is None:
+            why = "the destination has no such study"
+            if max(row.attempts for _, row in parcel.objects) + 1 < _PATIENCE:
+                waiting: dict[str, str] = {one.sop_instance: why for one, _ in parcel.objects}
+                self._try_later(parcel.job, parcel.objects, waiting, now)
+                return False
+        else:
+            why = contradiction(result, known)
+        if not why:
+            return True
+        for one, _ in parcel.objects:
+            self._deliveries.advance(one.sop_instance, self._name, DeliveryState.HELD, why, now=now, attempts=1)
+        eventlog.record(
+            Event.DELIVERY_HELD, logging.ERROR, job=parcel.job, destination=self._name, objects=len(parcel.objects),
+            reason=f"'{why}'",
+        )  # fmt: skip
+        return False
+
+    # ---------------------------------------------------------------- stored -> committed -> seen
+
+    def _have_committed(self, parcel: Parcel, commitment: CommitmentRequester, now: float) -> None:
+        """Ask for storage commitment, for the first time or because no report has come."""
+        if self._is_hopeless(parcel, "no report on storage commitment", now):
+            return
+        transaction_uid = f"2.25.{uuid.uuid4().int}"  # of this request and no other (PS3.4 section J.3.3.1.2)
+        wait_s = self._settings.commitment_wait_s
+        self._unproven(parcel, "commitment asked for", now, wait_s=wait_s, transaction_uid=transaction_uid)
+        references = tuple(
+            Reference(row.sent_class or one.sop_class, row.sent_instance or one.sop_instance)
+            for one, row in parcel.objects
+        )
+        try:
+            commitment.ask(CommitmentRequest(transaction_uid, references))
+        except RefusedError as error:
+            for one, _ in parcel.objects:
+                self._park(one, f"stored, but {shown(error)}", now)
+        except Exception as error:  # none may end the deliveries in silence
+            self._unproven(parcel, shown(error), now, transaction_uid=transaction_uid)  # it may have heard us
+
+    def _look(self, parcel: Parcel, inquiry: Inquiry, now: float) -> None:
+        """Look whether the destination shows what it took."""
+        if self._is_hopeless(parcel, "stored, but a C-FIND does not find it", now):
+            return
+        try:
+            there = set[str]()
+            for series in {str(self._header(one).SeriesInstanceUID) for one, _ in parcel.objects}:
+                there |= inquiry.instances(parcel.study, SeriesUID(series))
+        except Exception as error:  # as above
+            self._unproven(parcel, shown(error), now)
+            return
+        seen = [(one, row) for one, row in parcel.objects if (row.sent_instance or one.sop_instance) in there]
+        for one, row in seen:
+            self._deliveries.advance(one.sop_instance, self._name, DeliveryState.SEEN, row.status, now=now)
+        if seen:
+            eventlog.record(Event.DELIVERY_SEEN, job=parcel.job, destination=self._name, objects=len(seen))
+        missing = tuple(each for each in parcel.objects if each not in seen)
+        if missing:
+            left = Parcel(parcel.job, parcel.study, parcel.state, missing)
+            self._unproven(left, "a C-FIND does not find it yet", now)
+
+    def _header(self, one: ResultRecord) -> Dataset:
+        return dcmread(self._results.path_of(one.path), stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
+
+    def _unproven(
+        self, parcel: Parcel, why: str, now: float, *, wait_s: float | None = None, transaction_uid: str = ""
+    ) -> None:
+        if wait_s is None:
+            wait_s = self._wait_s(1 + max(row.turns for _, row in parcel.objects))
+        self._deliveries.postpone(
+            {one.sop_instance: why for one, _ in parcel.objects}, self._name, parcel.state,
+            now=now, next_try_s=now + wait_s, transaction_uid=transaction_uid,
+        )  # fmt: skip
+
+    def _is_hopeless(self, parcel: Parcel, why: str, now: float) -> bool:
+        """Park what could not be proven for long, and return whether that is so."""
+        if max(row.turns for _, row in parcel.objects) < self._settings.attempts:
+            return False
+        for one, _ in parcel.objects:
+            self._park(one, why, now)
+        return True
+
+    # ---------------------------------------------------------------- an operator's list
+
+    def _park(self, one: ResultRecord, why: str, now: float, *, attempts: int = 0) -> None:
+        self._deliveries.advance(one.sop_instance, self._name, DeliveryState.PARKED, why, now=now, attempts=attempts)
+        self._tell_operator(Event.DELIVERY_PARKED, one, why)
+
+    def _tell_operator(self, event: Event, one: ResultRecord, why: str) -> None:
+        eventlog.record(
+            event, logging.ERROR, job=one.job, destination=self._name, role=one.role, status=f"'{why}'"
+        )  # fmt: skip

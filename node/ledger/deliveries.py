@@ -1,0 +1,258 @@
+"""What is owed to the destinations, and how far each object is proven to be there: one row for each of both.
+
+A row moves owed -> stored -> committed -> seen, or waits for an operator. `next_try_s` says when something is to be
+done about it; without it nothing is, until an operator says so. So a process that dies loses nothing, and none of it
+is in a queue that could forget it.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from node import eventlog
+from node.dicom.identifiers import InstanceUID, StudyUID
+from node.dicom.references import CommitmentReport
+from node.eventlog import Event
+from node.ledger.database import Database
+from node.records import DeliveryRecord, DeliveryState, Parcel, ResultRecord, ResultRole
+
+_COLUMNS = """
+    delivery.sop_instance, result.role, delivery.destination, delivery.state, delivery.attempts, delivery.turns,
+    delivery.status, delivery.sent_class, delivery.sent_instance, delivery.transaction_uid, delivery.released_by
+"""
+# Of one study the revisions arrive in their order: the newer one waits until nothing of the older one is owed here.
+# CROSS JOIN: SQLite keeps this order, from the study's few jobs on; it would begin with all that is owed.
+_DUE = f"""
+    SELECT result.job, delivery.state, job.study
+    FROM delivery
+    JOIN result ON result.sop_instance = delivery.sop_instance
+    JOIN job ON job.id = result.job
+    WHERE delivery.destination = :destination AND delivery.next_try_s <= :now
+        AND NOT (
+            delivery.state = '{DeliveryState.OWED}'
+            AND EXISTS (
+                SELECT 1
+                FROM job AS older
+                CROSS JOIN result AS first ON first.job = older.id
+                CROSS JOIN delivery AS before ON before.sop_instance = first.sop_instance
+                WHERE older.study = job.study AND older.generation < job.generation
+                    AND before.destination = :destination AND before.state = '{DeliveryState.OWED}'
+            )
+        )
+    ORDER BY delivery.next_try_s, delivery.attempts, job.created_s, job.generation
+    LIMIT 1
+"""
+# Every reference resolves on arrival; of one role, as they were made.
+_IN_ORDER = " ".join(
+    ["CASE result.role", *(f"WHEN '{role}' THEN {place}" for place, role in enumerate(ResultRole)), "ELSE 0 END"]
+)
+_OF_PARCEL = f"""
+    SELECT {_COLUMNS}, result.sop_class, result.path
+    FROM delivery
+    JOIN result ON result.sop_instance = delivery.sop_instance
+    WHERE result.job = ? AND delivery.destination = ? AND delivery.state = ? AND delivery.next_try_s <= ?
+    ORDER BY {_IN_ORDER}, result.rowid
+"""
+_ASKED = """
+    SELECT delivery.sop_instance, destination, coalesce(nullif(sent_instance, ''), delivery.sop_instance), attempts, job
+    FROM delivery
+    JOIN result ON result.sop_instance = delivery.sop_instance
+    WHERE transaction_uid = ? AND transaction_uid <> ''
+"""
+_NOTE_REPORT = """
+    UPDATE delivery
+    SET state = ?, status = ?, turns = 0, next_try_s = ?, updated_s = ?, transaction_uid = ''
+    WHERE sop_instance = ? AND destination = ?
+"""
+_WAITING = (DeliveryState.ABANDONED, DeliveryState.PARKED, DeliveryState.HELD)
+_OWE_AGAIN = f"""
+    UPDATE delivery
+    SET state = '{DeliveryState.OWED}', attempts = 0, turns = 0, next_try_s = :now, updated_s = :now,
+        transaction_uid = '', released_by = :released_by
+    WHERE state IN (SELECT value FROM json_each(:states))
+        AND sop_instance IN (SELECT sop_instance FROM result WHERE job = :job)
+"""
+
+
+class Deliveries:
+    """Rows about deliveries; times in seconds since 1970."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # ---------------------------------------------------------------- the outbox of a destination
+
+    def due(self, destination: str, *, now: float) -> Parcel | None:
+        """Return the objects of one job that are to be seen to now at a destination, the longest due first."""
+        connection = self._database.connection
+        found = connection.execute(_DUE, {"destination": destination, "now": now}).fetchone()
+        if found is None:
+            return None
+        job, state, study = found
+        rows = connection.execute(_OF_PARCEL, (job, destination, state, now)).fetchall()
+        return Parcel(
+            job,
+            StudyUID(study),
+            DeliveryState(state),
+            tuple(
+                (ResultRecord(InstanceUID(row[0]), sop_class, job, row[1], path), _record(row))
+                for *row, sop_class, path in rows
+            ),
+        )
+
+    def advance(
+        self,
+        sop_instance: str,
+        destination: str,
+        state: DeliveryState,
+        status: str,
+        *,
+        now: float,
+        next_try_s: float | None = None,
+        sent: tuple[str, str] | None = None,
+        attempts: int = 0,
+    ) -> None:
+        """Note that an object came into another state, and when something follows, if anything does.
+
+        `attempts`: how many to add; `sent`: SOP Class and Instance UID of what the destination got instead.
+        """
+        with self._database.begin() as connection:
+            connection.execute(
+                """
+                UPDATE delivery
+                SET state = ?, status = ?, turns = 0, attempts = attempts + ?, next_try_s = ?, updated_s = ?,
+                    sent_class = coalesce(?, sent_class), sent_instance = coalesce(?, sent_instance),
+                    transaction_uid = ''
+                WHERE sop_instance = ? AND destination = ?
+                """,
+                (state, status, attempts, next_try_s, now, *(sent or (None, None)), sop_instance, destination),
+            )
+
+    def postpone(
+        self,
+        statuses: Mapping[str, str],
+        destination: str,
+        state: DeliveryState,
+        *,
+        now: float,
+        next_try_s: float,
+        attempts: int = 0,
+        transaction_uid: str = "",
+    ) -> None:
+        """Note a turn that left objects in their state, each with why, and when the next one is.
+
+        `transaction_uid`: of the commitment that was asked for. What a report has moved on meanwhile stays so.
+        """
+        with self._database.begin() as connection:
+            connection.executemany(
+                """
+                UPDATE delivery
+                SET status = ?, turns = turns + 1, attempts = attempts + ?, next_try_s = ?, updated_s = ?,
+                    transaction_uid = ?
+                WHERE sop_instance = ? AND destination = ? AND state = ?
+                """,
+                [
+                    (status, attempts, next_try_s, now, transaction_uid, one, destination, state)
+                    for one, status in statuses.items()
+                ],
+            )
+
+    def replaced(self, study: str, destination: str) -> dict[str, tuple[str, str]]:
+        """Return what a destination got instead of results of a study: SOP Class and Instance UID, by the result's."""
+        wanted = """
+            SELECT delivery.sop_instance, sent_class, sent_instance
+            FROM delivery
+            JOIN result ON result.sop_instance = delivery.sop_instance
+            JOIN job ON job.id = result.job
+            WHERE job.study = ? AND destination = ? AND sent_instance <> ''
+        """
+        rows = self._database.connection.execute(wanted, (study, destination)).fetchall()
+        return {sop_instance: (sent_class, sent_instance) for sop_instance, sent_class, sent_instance in rows}
+
+    def park_strangers(self, destinations: Collection[str], *, now: float) -> int:
+        """Park what is owed to destinations that are none of these, and return how many objects that are."""
+        with self._database.begin() as connection:
+            return connection.execute(
+                f"""
+                UPDATE delivery
+                SET state = CASE state WHEN '{DeliveryState.OWED}' THEN '{DeliveryState.PARKED}' ELSE state END,
+                    status = 'no such destination in the settings', next_try_s = NULL, updated_s = ?
+                WHERE next_try_s IS NOT NULL AND destination NOT IN (SELECT value FROM json_each(?))
+                """,
+                (now, json.dumps(sorted(destinations))),
+            ).rowcount
+
+    # ---------------------------------------------------------------- what a destination reports
+
+    def reported(self, report: CommitmentReport, *, wait_s: Callable[[int], float], now: float) -> bool:
+        """Note what a destination commits itself to, and what not: that is owed again. False if nobody asked.
+
+        `wait_s`: after how many seconds to send again what was sent so many times.
+        """
+        counted: dict[tuple[str, str], list[int]] = {}
+        with self._database.begin() as connection:
+            rows = connection.execute(_ASKED, (report.transaction_uid,)).fetchall()
+            for sop_instance, destination, sent, attempts, job in rows:
+                if sent in report.failed:
+                    state, status = DeliveryState.OWED, f"not committed to: 0x{report.failed[sent]:04X}"
+                    next_try_s = now + wait_s(attempts)
+                elif sent in report.committed:
+                    state, status, next_try_s = DeliveryState.COMMITTED, "committed to", now
+                else:
+                    continue  # not a word on it: the request runs out, and is made again
+                counted.setdefault((job, destination), [0, 0])[state is DeliveryState.OWED] += 1
+                connection.execute(_NOTE_REPORT, (state, status, next_try_s, now, sop_instance, destination))
+        for (job, destination), (committed, failed) in counted.items():
+            if committed:
+                eventlog.record(Event.DELIVERY_COMMITTED, job=job, destination=destination, objects=committed)
+            if failed:
+                eventlog.record(
+                    Event.DELIVERY_UNCOMMITTED, logging.WARNING, job=job, destination=destination, objects=failed
+                )
+        return bool(rows)
+
+    # ---------------------------------------------------------------- an operator
+
+    def owe_again(self, job: str, *, now: float) -> int:
+        """Owe again what waits for an operator of a job's results, and return how many objects that are."""
+        return self._again(job, _WAITING, "", now)
+
+    def release(self, job: str, who: str, *, now: float) -> int:
+        """Owe again what is held of a job's results, to be sent whatever the destination knows of the study."""
+        return self._again(job, (DeliveryState.HELD,), who, now)
+
+    def rows(self, job: str) -> list[DeliveryRecord]:
+        """Return the deliveries of one job."""
+        wanted = f"""
+            SELECT {_COLUMNS}
+            FROM delivery
+            JOIN result ON result.sop_instance = delivery.sop_instance
+            WHERE result.job = ?
+            ORDER BY destination, role
+        """
+        return [_record(row) for row in self._database.connection.execute(wanted, (job,)).fetchall()]
+
+    def waiting(self) -> dict[str, list[str]]:
+        """Return the operator's list: by state the jobs of which a destination has objects that wait for somebody."""
+        wanted = """
+            SELECT DISTINCT delivery.state, result.job
+            FROM delivery
+            JOIN result ON result.sop_instance = delivery.sop_instance
+            WHERE delivery.state IN (SELECT value FROM json_each(?))
+            ORDER BY result.job
+        """
+        found: dict[str, list[str]] = {}
+        for state, job in self._database.connection.execute(wanted, (json.dumps(_WAITING),)).fetchall():
+            found.setdefault(state, []).append(job)
+        return found
+
+    def _again(self, job: str, states: Collection[DeliveryState], released_by: str, now: float) -> int:
+        asked = {"job": job, "states": json.dumps(list(states)), "released_by": released_by, "now": now}
+        with self._database.begin() as connection:
+            return connection.execute(_OWE_AGAIN, asked).rowcount
+
+
+def _record(row: Sequence[Any]) -> DeliveryRecord:
+    sop_instance, role, destination, state, *rest = row
+    return DeliveryRecord(InstanceUID(sop_instance), role, destination, DeliveryState(state), *rest)

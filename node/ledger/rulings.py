@@ -1,0 +1,158 @@
+"""What people decide about the results of a job: approve, reject, recall; and what that owes to the destinations.
+
+In plain SQL; each method is one transaction, so that no result goes out without the decision, or the other way round.
+"""
+
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from node.dicom.identifiers import InstanceUID
+from node.ledger.database import Database
+from node.records import DeliveryState, ResultRecord, Ruling
+
+_INSERT = "INSERT INTO ruling (job, ruling, who, reason, decided_s) VALUES (?, ?, ?, ?, ?)"
+_LAST = "SELECT ruling, who, reason, decided_s FROM ruling WHERE job = ? ORDER BY id DESC LIMIT 1"
+_WAITING = f"""
+    SELECT job.id, study.alias, ruling.decided_s
+    FROM ruling
+    JOIN job ON job.id = ruling.job
+    JOIN study ON study.uid = job.study
+    WHERE ruling.id IN (SELECT max(id) FROM ruling GROUP BY job) AND ruling.ruling = '{Ruling.WAITING}'
+    ORDER BY ruling.decided_s
+"""
+_OWE = f"""
+    INSERT INTO delivery (
+        sop_instance, destination, state, attempts, turns, status, updated_s, next_try_s,
+        sent_class, sent_instance, transaction_uid, released_by
+    )
+    VALUES (?, ?, '{DeliveryState.OWED}', 0, 0, '', ?, ?, '', '', '', '')
+    ON CONFLICT DO NOTHING
+"""
+_OF_JOB = "SELECT sop_instance FROM result WHERE job = ?"
+# Where an object is, or may be: a destination that was mute may have taken it before it fell silent.
+_HOLDERS = f"""
+    SELECT DISTINCT destination
+    FROM delivery
+    WHERE sop_instance IN ({_OF_JOB}) AND (attempts > 0 OR state = '{DeliveryState.OWED}')
+    ORDER BY destination
+"""
+_UNSENT = (DeliveryState.OWED, DeliveryState.ABANDONED, DeliveryState.PARKED, DeliveryState.HELD)
+_FORGET_UNSENT = f"""
+    DELETE FROM delivery
+    WHERE sop_instance IN ({_OF_JOB})
+        AND state IN ({", ".join(f"'{state}'" for state in _UNSENT)})
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RulingRow:
+    """What holds for the results of a job, by whose word and why; in seconds since 1970 since when."""
+
+    ruling: Ruling
+    who: str
+    reason: str
+    decided_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRow:
+    """A job whose results wait for review, with its study's alias; in seconds since 1970 since when."""
+
+    job: str
+    study_alias: str
+    since_s: float
+
+
+class Rulings:
+    """Rows about decisions; times in seconds since 1970."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, job: str) -> RulingRow | None:
+        """Return the decision that holds for a job; None if people have no say about it."""
+        row = self._database.connection.execute(_LAST, (job,)).fetchone()
+        return None if row is None else RulingRow(Ruling(row[0]), *row[1:])
+
+    def waiting(self) -> list[WaitingRow]:
+        """Return the jobs whose results wait for review, the longest waiting first."""
+        return [WaitingRow(*row) for row in self._database.connection.execute(_WAITING).fetchall()]
+
+    def results(self, job: str) -> list[ResultRecord]:
+        """Return the result objects of a job, as they were made."""
+        wanted = "SELECT sop_instance, sop_class, job, role, path FROM result WHERE job = ? ORDER BY rowid"
+        rows = self._database.connection.execute(wanted, (job,)).fetchall()
+        return [ResultRecord(InstanceUID(uid), *others) for uid, *others in rows]
+
+    def is_outdated(self, job: str) -> bool:
+        """Return whether a newer job of the same study has results: those of this one should not go out any more."""
+        wanted = """
+            SELECT 1
+            FROM job AS own
+            JOIN job AS newer ON newer.study = own.study AND newer.generation > own.generation
+            JOIN result ON result.job = newer.id
+            WHERE own.id = ?
+            LIMIT 1
+        """
+        return self._database.connection.execute(wanted, (job,)).fetchone() is not None
+
+    def was_sent(self, sop_instance: str) -> bool:
+        """Return whether an object is owed to a destination, or there."""
+        wanted = "SELECT 1 FROM delivery WHERE sop_instance = ? LIMIT 1"
+        return self._database.connection.execute(wanted, (sop_instance,)).fetchone() is not None
+
+    def holders(self, job: str) -> list[str]:
+        """Return the destinations that hold, or may hold, results of a job."""
+        return [name for (name,) in self._database.connection.execute(_HOLDERS, (job,)).fetchall()]
+
+    def approve(
+        self, job: str, made: Sequence[ResultRecord], owed: Mapping[str, Collection[str]], who: str, reason: str, *,
+        now: float,
+    ) -> bool:  # fmt: skip
+        """Enter the objects that an approval made, and owe what it frees; False if the results were decided upon.
+
+        `owed`: for each destination the SOP Instance UIDs of what it is to get.
+        """
+        with self._database.begin() as connection:
+            if not self._may_be_reviewed(connection, job):
+                return False
+            _enter(connection, made)
+            _owe(connection, owed, now)
+            connection.execute(_INSERT, (job, Ruling.APPROVED, who, reason, now))
+            return True
+
+    def reject(self, job: str, who: str, reason: str, *, now: float) -> bool:
+        """Note that results that wait are never to be sent; False if none wait."""
+        with self._database.begin() as connection:
+            last = connection.execute(_LAST, (job,)).fetchone()
+            if last is None or last[0] != Ruling.WAITING:
+                return False
+            connection.execute(_INSERT, (job, Ruling.REJECTED, who, reason, now))
+            return True
+
+    def recall(self, job: str, note: ResultRecord, who: str, reason: str, *, now: float) -> list[str]:
+        """Owe a rejection note to all that hold results of a job, and nothing else any more; return who they are."""
+        with self._database.begin() as connection:
+            holders = [name for (name,) in connection.execute(_HOLDERS, (job,)).fetchall()]
+            connection.execute(_FORGET_UNSENT, (job,))
+            _enter(connection, [note])
+            _owe(connection, {name: [note.sop_instance] for name in holders}, now)
+            connection.execute(_INSERT, (job, Ruling.RECALLED, who, reason, now))
+        return holders
+
+    @staticmethod
+    def _may_be_reviewed(connection: sqlite3.Connection, job: str) -> bool:
+        last = connection.execute(_LAST, (job,)).fetchone()
+        return last is None or last[0] == Ruling.WAITING
+
+
+def _enter(connection: sqlite3.Connection, made: Sequence[ResultRecord]) -> None:
+    connection.executemany(
+        "INSERT INTO result (sop_instance, sop_class, job, role, path) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        [(one.sop_instance, one.sop_class, one.job, one.role, one.path) for one in made],
+    )
+
+
+def _owe(connection: sqlite3.Connection, owed: Mapping[str, Collection[str]], now: float) -> None:
+    connection.executemany(_OWE, [(one, name, now, now) for name, ones in owed.items() for one in ones])

@@ -1,0 +1,123 @@
+"""What an operator decides about the results of a job, from another process than the node's: approve, reject, recall.
+
+Each leaves who, when and why in the ledger, and what is owed by it; the worker sends that as it sends all else.
+"""
+
+import datetime as dt
+import time
+from io import BytesIO
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from node import eventlog, process
+from node.dicom.identifiers import InstanceUID
+from node.errors import RulingError
+from node.eventlog import Event
+from node.ledger import open_database
+from node.ledger.rulings import Rulings, WaitingRow
+from node.records import ResultRecord, ResultRole, Ruling
+from node.report.rulings import RECALL_REASONS, rejection_note, verified
+from node.settings import Settings
+from node.spool import Results
+
+__all__ = ["RECALL_REASONS", "Decisions"]
+
+
+class Decisions:
+    """Decisions about what is in the data folder of the settings.
+
+    Raises
+    ------
+    SettingsError
+        If no node has worked there.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        data_dir = process.worked_data_dir(settings)
+        self._rulings = Rulings(open_database(data_dir / process.DATABASE))
+        self._results = Results(data_dir / process.RESULTS)
+
+    def waiting(self) -> list[WaitingRow]:
+        """Return the jobs whose results wait for review."""
+        return self._rulings.waiting()
+
+    def approve(self, job: str, *, name: str, reason: str, organization: str) -> list[str]:
+        """Verify the report of a job in a person's name, and have the results sent; return the destinations.
+
+        Raises
+        ------
+        RulingError
+            If there is nothing to approve, or the person is not named as a report needs it.
+        """
+        results = self._of(job)
+        report = next((one for one in reversed(results) if one.role == ResultRole.SR), None)
+        if report is None:
+            raise RulingError(f"{job}: it has no report")
+        if self._rulings.is_outdated(job):
+            raise RulingError(f"{job}: newer results of the study have been made; see: jobs list")
+        was_sent = self._rulings.was_sent(report.sop_instance)
+        organization = organization or self._settings.review.organization or self._settings.report.institution
+        made = verified(
+            self._read(report), name=name, organization=organization, moment=_now(), replaces=was_sent
+        )  # fmt: skip
+        record = self._stored(made, job, ResultRole.SR)
+        owed = {
+            one.name: {each.sop_instance for each in (*results, record) if one.gets(each.role)} - {report.sop_instance}
+            for one in self._settings.destination
+        }
+        if not self._rulings.approve(job, [record], owed, name, reason, now=time.time()):
+            raise RulingError(f"{job}: it is {self._ruling(job)} already")
+        eventlog.record(Event.RESULTS_APPROVED, job=job)
+        return sorted(owed)
+
+    def reject(self, job: str, *, name: str, reason: str) -> None:
+        """Have the results of a job that wait never be sent; RulingError if none wait."""
+        if not self._rulings.reject(job, name, reason, now=time.time()):
+            raise RulingError(f"{job}: no results of it wait for review")
+        eventlog.record(Event.RESULTS_REJECTED, job=job)
+
+    def recall(self, job: str, *, title: str, name: str, text: str) -> list[str]:
+        """Have every destination told that the results of a job do not hold; return those destinations.
+
+        Raises
+        ------
+        RulingError
+            If none has any, or they were recalled before.
+        """
+        results = [one for one in self._of(job) if self._rulings.was_sent(one.sop_instance)]
+        if self._ruling(job) in (Ruling.RECALLED, Ruling.REJECTED):
+            raise RulingError(f"{job}: it is {self._ruling(job)} already")
+        if not self._rulings.holders(job):
+            raise RulingError(f"{job}: no destination holds results of it")
+        note = rejection_note(
+            [self._read(one) for one in results], RECALL_REASONS[title], text=text, moment=_now()
+        )  # fmt: skip
+        record = self._stored(note, job, ResultRole.KO)
+        holders = self._rulings.recall(job, record, name, f"{title}: {text}", now=time.time())
+        eventlog.record(Event.RESULTS_RECALLED, job=job, destinations=len(holders))
+        return holders
+
+    def _of(self, job: str) -> list[ResultRecord]:
+        results = self._rulings.results(job)
+        if not results:
+            raise RulingError(f"{job}: there is no such job with results")
+        return results
+
+    def _ruling(self, job: str) -> Ruling | None:
+        found = self._rulings.of(job)
+        return None if found is None else found.ruling
+
+    def _read(self, one: ResultRecord) -> Dataset:
+        return dcmread(self._results.path_of(one.path))
+
+    def _stored(self, made: Dataset, job: str, role: ResultRole) -> ResultRecord:
+        buffer = BytesIO()
+        made.save_as(buffer, enforce_file_format=True)
+        path = self._results.store(buffer.getvalue())
+        return ResultRecord(InstanceUID(str(made.SOPInstanceUID)), str(made.SOPClassUID), job, role, path)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now().astimezone().replace(microsecond=0)

@@ -1,0 +1,75 @@
+"""From what the network saw to labelled voxels: parts, canal and bone, each muscle on the side where it lies."""
+
+import numpy as np
+
+from node.analysis.network import Class
+from node.analysis.seen import Seen
+from node.analysis.structures import BONE, CANAL, on_voxels, sides_of, structures
+from node.ports import PARTS
+
+SHAPE = (2, 60, 80)
+
+
+def seen(classes: np.ndarray, sides: np.ndarray) -> Seen:
+    lateral = np.broadcast_to((np.arange(80) - 39.5).astype(np.float32) * 1.5, SHAPE)
+    each = np.ones(len(classes))
+    return Seen(classes, sides, lateral, each, each, np.zeros((2, 2)), np.zeros((2, 2)), each, each)
+
+
+def painted() -> Seen:
+    """A back whose every muscle the network names after the wrong side."""
+    classes = np.full(SHAPE, Class.BODY, np.uint8)
+    sides = np.zeros(SHAPE, np.uint8)
+    classes[:, 20:28, 34:46] = Class.CANAL
+    classes[:, 5:18, 30:50] = Class.VERTEBRA
+    classes[1, 5:18, 30:50] = Class.SACRUM
+    for left, columns in ((True, slice(46, 60)), (False, slice(20, 34))):
+        classes[:, 30:45, columns] = Class.MULTIFIDUS_RIGHT if left else Class.MULTIFIDUS_LEFT
+        sides[:, 30:45, columns] = 1 if left else 2
+    for left, columns in ((True, slice(60, 74)), (False, slice(6, 20))):
+        classes[:, 30:45, columns] = Class.ERECTOR_RIGHT if left else Class.ERECTOR_LEFT
+        sides[:, 30:45, columns] = 1 if left else 2
+    for left, columns in ((True, slice(52, 60)), (False, slice(20, 28))):
+        classes[:, 6:16, columns] = Class.PSOAS_RIGHT if left else Class.PSOAS_LEFT
+    for left, columns in ((True, slice(66, 72)), (False, slice(8, 14))):
+        classes[:, 16:26, columns] = Class.QUADRATUS_RIGHT if left else Class.QUADRATUS_LEFT
+    return seen(classes, sides)
+
+
+def test_every_muscle_lies_on_its_side_whatever_the_network_calls_it() -> None:
+    labels = structures(painted())
+
+    assert set(np.unique(labels)) == {0, *PARTS, CANAL, BONE}
+    for label, (_, side) in PARTS.items():
+        columns = np.nonzero(labels == label)[2]
+        assert (columns > 39.5).all() if side == "left" else (columns < 39.5).all()
+
+
+def test_vertebra_and_sacrum_are_bone() -> None:
+    labels = structures(painted())
+
+    assert (labels[0, 5:18, 30:50] == BONE).all()
+    assert (labels[1, 5:18, 30:50] == BONE).all()
+
+
+def test_a_hole_that_was_filled_is_of_the_muscle_around_it() -> None:
+    back = painted()
+    back.classes[:, 35:40, 64:69] = Class.BODY  # the dark core of a lesion, which `sides` keeps
+
+    labels = structures(back)
+
+    assert (labels[:, 35:40, 64:69] == 3).all()  # erector spinae left
+    assert np.array_equal(sides_of(labels), back.sides)
+
+
+def test_labels_on_other_voxels_cover_the_same_places_without_gaps_between_neighbours() -> None:
+    labels = structures(painted())
+
+    finer = on_voxels(labels, (2, 180, 240))
+
+    assert (finer == np.kron(labels, np.ones((1, 3, 3), np.uint8))).mean() > 0.97
+    within = finer[0, 100:125, 140:220]  # across the border of multifidus and erector spinae
+    assert set(np.unique(within)) == {1, 3}
+    assert np.array_equal(on_voxels(labels, SHAPE), labels)
+    coarser = on_voxels(labels, (2, 30, 40))
+    assert set(np.unique(coarser)) == set(np.unique(labels))

@@ -1,0 +1,77 @@
+"""kill -9 of whoever delivers, at random moments, while the archive misbehaves in every way it knows.
+
+`PARASPINAL_KILLS=200 pytest tests/delivery/test_kill.py -rP` is the long one.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from node.records import DeliveryState
+from tests.conftest import ROOT
+from tests.delivery.bad_archive import MODES, BadArchive
+from tests.delivery.desk import Desk, objects
+from tests.peers import until
+
+KILLS = int(os.environ.get("PARASPINAL_KILLS", "5"))
+pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(120 + 15 * KILLS)]
+
+
+def start(folder: Path, port: int) -> "subprocess.Popen[bytes]":
+    (folder / "up").unlink(missing_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.delivery.outbox_process", str(folder), str(port)], cwd=ROOT
+    )
+    until(lambda: (folder / "up").exists() or process.poll() is not None, what="the outbox")
+    assert process.poll() is None
+    return process
+
+
+def test_after_any_kill_each_version_is_at_the_archive_once(desk: Desk, tmp_path: Path) -> None:
+    chance = random.Random(KILLS)
+    # Two associations that behave for each that does not, so that something is always under way.
+    script = [chance.choice([*MODES, *["ok"] * (2 * len(MODES))]) for _ in range(100 * KILLS)]
+    desk.now = time.time()
+    jobs: list[str] = []
+    expected: set[str] = set()
+    parked = 0
+
+    with BadArchive(*script, "ok", hang_s=1.5) as archive:
+        for kill in range(KILLS):
+            for _ in range(3):  # of few studies, so that most are newer versions of one
+                made = objects(len(jobs) + 1)
+                jobs.append(desk.owe(made, study=1 + len(jobs) % 3))
+                expected |= {str(one.SOPInstanceUID) for one in made}
+            process = start(tmp_path, archive.port)
+            time.sleep(chance.uniform(0.0, 0.6))
+            process.kill()
+            process.wait()
+            for waiting in desk.deliveries.waiting().values():  # an operator tries everything again
+                parked += sum(desk.deliveries.owe_again(job, now=time.time()) for job in waiting)
+            assert set(archive.digests()) <= expected, f"after kill {kill + 1}"
+        process = start(tmp_path, archive.port)
+        try:
+            until(lambda: _settled(desk, jobs), 60 + 3 * KILLS, what="all deliveries")
+        finally:
+            process.kill()
+            process.wait()
+
+    digests = archive.digests()
+    assert set(digests) == expected
+    assert {len(one) for one in digests.values()} == {1}
+    print(  # pytest -rP
+        f"{KILLS} kills, {archive.associations} associations, {len(expected)} objects of {len(jobs)} versions, "
+        f"{len(archive.stored) - len(expected)} stored again with the same bytes, {parked} parked and tried again"
+    )
+
+
+def _settled(desk: Desk, jobs: list[str]) -> bool:
+    for waiting in desk.deliveries.waiting().values():
+        for job in waiting:
+            desk.deliveries.owe_again(job, now=time.time())
+    return all(one.state is DeliveryState.STORED for job in jobs for one in desk.deliveries.rows(job))

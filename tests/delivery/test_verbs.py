@@ -1,0 +1,65 @@
+"""What an operator sees of deliveries, and does about them."""
+
+import json
+from pathlib import Path
+
+from pydicom.uid import SegmentationStorage
+
+from node.delivery import probe
+from node.records import DeliveryState, KnownStudy
+from tests.cli.test_cli import run
+from tests.delivery.desk import CALLER, Desk, peer, storage
+from tests.delivery.test_fallback import SR_3D, SR_COMPREHENSIVE, SR_ENHANCED, Picky
+from tests.delivery.test_identity import Knows
+from tests.delivery.test_outbox import Scripted
+
+__all__ = ["run"]  # a fixture
+
+
+def test_a_held_result_is_on_the_list_and_is_released_by_name(run, desk: Desk, tmp_path: Path) -> None:
+    job = desk.owe()
+    desk.run(desk.outbox(Scripted("stored"), inquiry=Knows(KnownStudy("OTHER", "", ""))))
+    listed = run("jobs", "list", "--waiting", "--data", str(tmp_path))[1]
+
+    released = run("jobs", "release", job, "--data", str(tmp_path))
+    again = run("jobs", "release", job, "--data", str(tmp_path))
+
+    assert job in listed
+    assert (released[0], released[1]) == (0, f"{job}: 2 objects owed, to be sent without another look\n")
+    assert (again[0], again[2]) == (1, f"refused: {job}: no delivery of it is held\n")
+    assert all(one.released_by for one in desk.deliveries.rows(job))
+
+
+def test_a_parked_result_is_owed_again_by_retry(run, desk: Desk, tmp_path: Path) -> None:
+    job = desk.owe()
+    desk.run(desk.outbox(Scripted("never")))
+
+    code, out, _err = run("jobs", "retry", job, "--data", str(tmp_path))
+
+    assert (code, out) == (0, f"{job}: 2 objects owed again\n")
+    assert {state for state, _ in desk.states(job)} == {DeliveryState.OWED}
+
+
+def test_a_job_shows_as_what_its_report_was_sent(run, desk: Desk, tmp_path: Path) -> None:
+    job = desk.owe()
+    with Picky(SegmentationStorage, SR_COMPREHENSIVE) as archive:
+        desk.run(desk.outbox(storage(archive.port)))
+
+    shown = json.loads(run("jobs", "show", job, "--data", str(tmp_path), "--json")[1])
+
+    assert [(one["object"], one["state"], one["sent_as"]) for one in shown["objects"]] == [
+        ("seg", "stored", ""),
+        ("sr", "stored", "Comprehensive SR Storage"),
+    ]
+
+
+def test_a_destination_is_asked_beforehand_what_it_takes() -> None:
+    with Picky(SegmentationStorage, SR_ENHANCED) as older, Picky(SegmentationStorage, SR_3D) as newer:
+        of_older = probe(peer(older.port, objects=["sr", "seg", "ko"], commitment=True), CALLER)
+        of_newer = probe(peer(newer.port, objects=["sr", "seg"]), CALLER)
+
+    assert of_older == (
+        "takes sr, seg; the report as Enhanced SR Storage; refuses ko: those will be parked; "
+        "offers no storage commitment: turn commitment off, or everything will be parked"
+    )
+    assert of_newer == "takes sr, seg"

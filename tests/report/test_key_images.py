@@ -1,0 +1,233 @@
+"""Key images, what points to them, and the PDF: what is on them, and where, by truth that was painted in."""
+
+import base64
+import re
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.dataset import Dataset
+
+from node.findings import Side
+from node.records import ResultRole
+from node.report.drawing import CYAN, Panel, Window
+from node.report.pages import draw_lesion, draw_overview, table_rows, top_pct
+from tests.report.builders import (
+    LESION,
+    LESION_MM,
+    MEASUREMENTS,
+    SHAPE,
+    SPACING_MM,
+    WITH_LESION,
+    everything,
+    evidence,
+    items,
+    name,
+    objects,
+    pictures,
+    position_mm,
+    value,
+)
+
+MUSCLE_ALONE = replace(pictures()[0], layers={"enhancement": np.full((4, 4), 20.0, np.float32)})
+NAMED = "levels and a suspicion by EMG"
+
+
+def panel() -> tuple[Panel, Image.Image]:
+    canvas = Image.new("RGB", (600, 400))
+    return Panel(canvas, (0, 0, 600, 400), pictures()[0], "Title"), canvas
+
+
+def test_the_patients_left_is_on_the_right_and_the_back_is_below() -> None:
+    drawn, _canvas = panel()
+
+    middle, left, back = drawn.at((0.0, 0.0, 12.0)), drawn.at((30.0, 0.0, 12.0)), drawn.at((0.0, 30.0, 12.0))
+
+    assert left[0] > middle[0] == back[0]
+    assert back[1] > middle[1] == left[1]
+
+
+def test_a_point_is_drawn_on_the_voxel_that_it_lies_in() -> None:
+    """A bright voxel, found again on the canvas without the code that maps points."""
+    picture = pictures()[0]
+    bright = np.zeros(SHAPE[1:], np.float32)
+    bright[44:48, 42:46] = 1.0
+    canvas = Image.new("RGB", (600, 400))
+    drawn = Panel(canvas, (0, 0, 600, 400), replace(picture, layers={"post": bright}), "")
+
+    drawn.show("post", Window(0.0, 1.0))
+
+    lit = np.argwhere(np.asarray(canvas)[..., 0] > 128)
+    lit = lit[(lit[:, 1] < 480) & (lit[:, 0] > 60)]  # without the note on the window
+    x, y, z = position_mm(3)
+    centre = (x + 43.5 * SPACING_MM, y + 45.5 * SPACING_MM, z)
+    assert drawn.at(centre) == pytest.approx(lit.mean(axis=0)[::-1], abs=1.5)
+
+
+def test_the_outline_surrounds_the_lesion_and_nothing_else() -> None:
+    drawn, canvas = panel()
+
+    drawn.outline(pictures()[0].layers["lesions"], CYAN)
+
+    rows, columns = np.nonzero((np.asarray(canvas) == CYAN).all(axis=2))
+    x, y, z = position_mm(3)
+    left, top = drawn.at((x + 41.5 * SPACING_MM, y + 43.5 * SPACING_MM, z))
+    right, bottom = drawn.at((x + 45.5 * SPACING_MM, y + 47.5 * SPACING_MM, z))
+    assert (columns.min(), columns.max()) == pytest.approx((left, right), abs=3)
+    assert (rows.min(), rows.max()) == pytest.approx((top, bottom), abs=3)
+
+
+def test_the_lesion_is_hotter_than_the_muscle_and_what_was_not_measured_stays_grey() -> None:
+    drawn, canvas = panel()
+    picture = pictures()[0]
+
+    drawn.show("post", Window.of(picture.layers["post"]))
+    drawn.heat("enhancement", 100.0)
+
+    pixels = np.asarray(canvas).astype(int)
+    x, y, z = position_mm(3)
+
+    def color(row: float, column: float) -> np.ndarray:
+        u, v = drawn.at((x + column * SPACING_MM, y + row * SPACING_MM, z))
+        return pixels[round(v), round(u)]
+
+    lesion, muscle, outside = color(45.5, 43.5), color(42, 20), color(20, 30)
+    assert lesion.sum() > muscle.sum() + 200
+    assert np.ptp(outside) == 0
+    assert np.ptp(muscle) > 30
+
+
+def test_a_level_that_is_diffuse_is_remarked_in_the_table() -> None:
+    rows = table_rows(MEASUREMENTS[NAMED].findings)
+
+    assert rows == [
+        ("L2", "20", "20", "+12", ""),
+        ("L3", "21", "21", "+12", ""),
+        ("L4", "52", "22", "+12", "left diffuse"),
+        ("L5", "23", "23", "+12", ""),
+    ]
+
+
+def test_without_levels_the_whole_muscles_are_told() -> None:
+    assert table_rows(WITH_LESION) == [("whole", "40", "40", "+12", "")]
+
+
+def test_the_colour_bar_ends_at_a_round_number_above_nearly_all() -> None:
+    assert top_pct(pictures()) == 100.0
+    assert top_pct([MUSCLE_ALONE]) == 50.0
+    assert top_pct(()) == 50.0
+
+
+def test_each_lesion_with_a_picture_has_its_page() -> None:
+    one, other = LESION, replace(LESION, number=2, side=Side.RIGHT)
+
+    assert draw_lesion(one, WITH_LESION, pictures()) is not None
+    assert draw_lesion(other, WITH_LESION, pictures()) is None
+    assert draw_overview(WITH_LESION, ()) is None
+
+
+def test_the_banner_is_burned_into_every_page() -> None:
+    for key in ("key-image-1", "key-image-2"):
+        dataset = everything()[key]
+        foot = dataset.pixel_array[-40:]
+        amber = (foot == (255, 200, 0)).all(axis=2).mean()
+        assert dataset.BurnedInAnnotation == "YES"
+        assert 0.6 < amber < 0.95  # the rest is its text
+
+
+def test_nothing_in_the_pixels_or_the_texts_of_a_page_depends_on_the_patient() -> None:
+    def other(header: Dataset) -> None:
+        header.PatientName, header.PatientID = "Roe^Richard", "OTHER"
+
+    mine = everything()["key-image-2"]
+    theirs = objects(series=evidence(edit=other), wanted=(ResultRole.KEY_IMAGES,))["key-image-2"]
+
+    assert mine.PixelData == theirs.PixelData
+    assert mine.ImageComments == theirs.ImageComments
+
+
+def test_a_page_names_the_slice_that_it_shows() -> None:
+    dataset = everything()["key-image-2"]
+
+    source = dataset.SourceImageSequence[0].ReferencedSOPInstanceUID
+
+    post = next(one for one in evidence() if one.role == "post")
+    (header,) = (one for one in post.headers if one.SOPInstanceUID == source)
+    assert list(header.ImagePositionPatient) == position_mm(3)
+
+
+def test_a_lesion_and_the_muscles_are_illustrated_in_the_report() -> None:
+    made = everything()
+
+    lesion, left, right = items(made["sr"], "Imaging Measurements", "Measurement Group")
+
+    shown = [
+        items(group, "Illustration of ROI")[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for group in (lesion, left, right)
+    ]
+    overview, page = made["key-image-1"].SOPInstanceUID, made["key-image-2"].SOPInstanceUID
+    assert shown == [page, overview, overview]
+
+
+def test_the_key_objects_are_the_pages_and_their_slices_without_concept_names() -> None:
+    made = everything()
+
+    images = [item for item in made["ko"].ContentSequence if item.ValueType == "IMAGE"]
+
+    listed = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in images]
+    assert listed[:2] == [made["key-image-1"].SOPInstanceUID, made["key-image-2"].SOPInstanceUID]
+    assert listed[2] == made["key-image-2"].SourceImageSequence[0].ReferencedSOPInstanceUID
+    assert not any("ConceptNameCodeSequence" in item for item in images)  # TID 2010 row 8
+    assert name(made["ko"]) == "Of Interest"
+
+
+def test_the_outlines_point_to_the_centre_or_the_biopsy_target() -> None:
+    for shape, place, purpose in (
+        ("findings with MRV", LESION_MM, "Center of Mass"),
+        (NAMED, (31.0, 36.0, 14.0), "Representative point"),
+    ):
+        made = everything(shape)
+        (group,) = items(made["outlines"], "Imaging Measurements", "Measurement Group")
+        (region,) = items(group, "Image Region")
+        assert region.GraphicType == "POINT"
+        assert list(region.GraphicData) == list(place)
+        assert region.ReferencedFrameOfReferenceUID == evidence("post")[0].headers[0].FrameOfReferenceUID
+        assert value(items(group, "Geometric purpose of region")[0]) == purpose
+        tracked = value(items(group, "Tracking Unique Identifier")[0])
+        assert tracked == value(items(made["sr"], "Imaging Measurements", "Measurement Group")[0].ContentSequence[1])
+
+
+def test_the_pdf_is_even_and_says_its_true_length() -> None:
+    for shape in ("findings with MRV", "no findings", "refused without muscles"):
+        dataset = everything(shape)["pdf"]
+        content = dataset.EncapsulatedDocument
+        assert len(content) % 2 == 0
+        assert dataset.EncapsulatedDocumentLength in (len(content), len(content) - 1)
+        assert content.startswith(b"%PDF-")
+        assert content[: dataset.EncapsulatedDocumentLength].rstrip().endswith(b"%%EOF")
+
+
+def test_the_pdf_has_two_pages_with_a_lesion_and_one_without() -> None:
+    pages = [everything(shape)["pdf"].EncapsulatedDocument.count(b"/Type /Page\n") for shape in (NAMED, "no findings")]
+
+    assert pages == [2, 1]
+
+
+def test_a_name_that_the_font_lacks_is_left_to_the_header() -> None:
+    def other(header: Dataset) -> None:
+        header.SpecificCharacterSet, header.PatientName = "ISO_IR 192", "山田^太郎"
+
+    measurement = MEASUREMENTS["refused without muscles"]
+    dataset = objects(measurement, evidence(edit=other), wanted=(ResultRole.PDF,))["pdf"]
+
+    assert str(dataset.PatientName) == "山田^太郎"
+    assert b"as in the DICOM header" in texts(dataset.EncapsulatedDocument)
+    assert b"Doe Jane" in texts(everything("refused without muscles")["pdf"].EncapsulatedDocument)
+
+
+def texts(pdf: bytes) -> bytes:
+    """What the content streams of a PDF say."""
+    streams = re.findall(rb"FlateDecode.*?stream\n(.*?)endstream", pdf, re.DOTALL)
+    return b"".join(zlib.decompress(base64.a85decode(b"<~" + one.strip(), adobe=True)) for one in streams)
