@@ -134,7 +134,7 @@ _BACK = "TUM_lumbar_dixon"
 PARTS = {
     "registration": Part(1, _registration, (_BACK,)),
     "enhancement": Part(11, _enhancement, (_BACK,)),
-    "kinetics": Part(11, _kinetics, ("OSIPI_DCE_truth", "PkModeling_DRO")),
+    "kinetics": Part(11, _kinetics, ("OSIPI_DCE_truth", "PkModeling_DRO"), quick=True),
     "vessels": Part(1, _vessels, quick=True),
     "detection": Part(analysis_detection.REPORT, _detection, (_BACK,)),
     "misregistration": Part(analysis_detection.REPORT, _misregistration, (_BACK,)),
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="default: docs/figures, and nowhere with --quick")
     wanted = parser.parse_args()
     folder = wanted.out or (None if wanted.quick else FOLDER)
-    screen = Console(width=150)
+    screen = Console(width=220)  # the widest table
     for name in wanted.only or PARTS:
         part = PARTS[name]
         seed = part.seed if wanted.seed is None else wanted.seed

@@ -30,17 +30,22 @@ def registration(rows: Rows) -> Figure:
 def enhancement(rows: Rows) -> Figure:
     """Errors by region, one mark a study; lesions that were not found have none. The goal of 3 points dotted."""
     figure, axes = _figure("error of E, points of percent (simulated)")
-    names = [*rows[0]["muscle"], *(f"{one:.0f} mm" for one in rows[0]["lesions"])]
+    names = ["muscle left", "muscle right", *(f"lesion {one:.0f} mm" for one in rows[0]["lesions"])]
     kinds = list(dict.fromkeys((one["anatomy"], one["snr"]) for one in rows))
     for number, kind in enumerate(kinds):
         errors = [
-            [*one["muscle"].values(), *one["lesions"].values()] for one in rows if (one["anatomy"], one["snr"]) == kind
+            [one["muscle"].get("left"), one["muscle"].get("right"), *one["lesions"].values()]
+            for one in rows
+            if (one["anatomy"], one["snr"]) == kind
         ]
-        x, y = zip(
-            *((k + 0.12 * number, value) for row in errors for k, value in enumerate(row) if value is not None),
-            strict=True,
+        found = [(k + 0.12 * number, value) for row in errors for k, value in enumerate(row) if value is not None]
+        axes.plot(
+            [x for x, _ in found],
+            [y for _, y in found],
+            "o",
+            markersize=4,
+            label=f"{kind[0]}, {f'SNR {kind[1]:.0f}' if kind[1] else 'no noise'}",
         )
-        axes.plot(x, y, "o", markersize=4, label=f"{kind[0]}, {f'SNR {kind[1]:.0f}' if kind[1] else 'no noise'}")
     _goals(axes, -3, 3)
     _named(axes, names)
     return figure

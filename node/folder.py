@@ -4,13 +4,11 @@ import datetime as dt
 import hashlib
 import json
 import tempfile
-import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pydicom.dataset import Dataset
 
@@ -83,8 +81,8 @@ def measure_folder(study_dir: Path, out: Path, settings: Settings) -> FolderResu
         chosen = {role: roles[key] for role, key in selection.stacks.items()}
         task = replace(task, rules=rule_table(chosen), doubt=contrast_doubt(chosen), manifest=_manifest(task))
         replace(task, suspicion=order.suspicion, unclear=order.unclear).write(work)
-        _isolated("measure", folder, settings)
-        answer = _isolated("report", folder, settings)
+        sandbox.run_step("measure", Path(folder), settings.jobs)
+        answer = sandbox.run_step("report", Path(folder), settings.jobs)
         if answer["faults"]:
             raise GateError("the result objects are not fit to be sent:\n" + "\n".join(answer["faults"]))
         objects = [_move(work / one["file"], out) for one in answer["objects"]]
@@ -123,17 +121,6 @@ def _read_series(study_dir: Path) -> dict[SeriesUID, list[tuple[Path, Dataset]]]
 
 def _headers(found: Sequence[tuple[Path, Dataset]]) -> list[Dataset]:
     return [header for _path, header in found]
-
-
-def _isolated(step: str, folder: str, settings: Settings) -> Any:
-    """Run a step as the node does: pixels are decoded in the sandbox alone, under its limits."""
-    return sandbox.run_isolated(
-        f"node.jobs.steps:{step}",
-        {"folder": folder},
-        time_limit_s=settings.jobs.step_time_limit_s,
-        memory_limit_mb=settings.jobs.step_memory_limit_mb,
-        cancelled=threading.Event(),
-    )
 
 
 def _series_json(selected: Mapping[Role, StackKey], roles: Mapping[StackKey, RoleDecision]) -> dict[str, object]:

@@ -33,6 +33,7 @@ _OOM_SCORE = Path("/proc/self/oom_score_adj")  # proc(5): -1000 .. 1000; raising
 # pydicom looks for each of these when it is imported, and does well without. They cost 34 MB (63 -> 29, pydicom 3.0.2
 # on 2026-11-26), and what peers can reach must not be able to decode pixels at all.
 _PIXEL_DECODERS = ("gdcm", "numpy", "pylibjpeg", "openjpeg", "jpeg_ls", "libjpeg", "rle", "PIL")
+_CLIENTS = ("requests",)  # comes with a DICOMweb destination; pydicom would load it, too: 7 MB
 
 
 class Service(Protocol):
@@ -130,8 +131,8 @@ def offer_to_oom_killer(score: int) -> None:
 
 
 def leave_out_pixel_decoders() -> None:
-    """Make the packages that decode pixels unimportable in this process; before pydicom is imported."""
-    for name in _PIXEL_DECODERS:
+    """Make what decodes pixels, and what the receiver has no use for, unimportable; before pydicom is imported."""
+    for name in _PIXEL_DECODERS + _CLIENTS:
         sys.modules[name] = None  # type: ignore[assignment]  # the import system's own word for "there is none"
 
 

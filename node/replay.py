@@ -5,11 +5,9 @@ the settings of that day. Nothing is written but a temporary folder, and nothing
 """
 
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -54,24 +52,18 @@ def replay(settings: Settings, sop_instance: str) -> Replay:
     task = Task.from_json(told)
     with tempfile.TemporaryDirectory(prefix="paraspinal-replay-") as folder:
         task.write(Path(folder))
-        _isolated("measure", folder, settings)
-        made = [one for one in _isolated("report", folder, settings)["objects"] if one["role"] == record.role]
+        sandbox.run_step("measure", Path(folder), settings.jobs)
+        made = [
+            one
+            for one in sandbox.run_step("report", Path(folder), settings.jobs)["objects"]
+            if one["role"] == record.role
+        ]
         if not made:
             raise ReplayError("no report came out of it")
         again = dcmread(Path(folder, made[0]["file"]))
     is_same_instance = delivered.VerificationFlag == "UNVERIFIED"  # what a person verified is another one
     before, now = (dict(_compared(one, with_own_uid=is_same_instance)) for one in (delivered, again))
     return Replay(record.job, len(before), tuple(_differences(before, now)))
-
-
-def _isolated(step: str, folder: str, settings: Settings) -> Any:
-    return sandbox.run_isolated(
-        f"node.jobs.steps:{step}",
-        {"folder": folder},
-        time_limit_s=settings.jobs.step_time_limit_s,
-        memory_limit_mb=settings.jobs.step_memory_limit_mb,
-        cancelled=threading.Event(),
-    )
 
 
 def _compared(report: Dataset, *, with_own_uid: bool) -> Iterator[tuple[str, str]]:

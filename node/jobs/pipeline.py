@@ -289,12 +289,8 @@ class Pipeline:
     def _isolated(self, step: str, job_id: str, **arguments: str) -> Any:
         here = self._queue.this_workflow()
         try:
-            return sandbox.run_isolated(
-                f"node.jobs.steps:{step}",
-                {"folder": str(self._folder(job_id)), **arguments},
-                time_limit_s=self._settings.jobs.step_time_limit_s,
-                memory_limit_mb=self._settings.jobs.step_memory_limit_mb,
-                cancelled=self._cancel.watch(here),
+            return sandbox.run_step(
+                step, self._folder(job_id), self._settings.jobs, cancelled=self._cancel.watch(here), **arguments
             )
         finally:
             self._cancel.forget(here)

@@ -32,11 +32,25 @@ from node.errors import (
     SandboxMemoryError,
     SandboxTimeoutError,
 )
+from node.settings import JobSettings
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _POLL_S = 0.1
 # One thread each: the results must not depend on the machine's cores, and the receiver needs them too.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), "1")
+
+
+def run_step(
+    step: str, folder: Path, limits: JobSettings, *, cancelled: threading.Event | None = None, **arguments: str
+) -> Any:
+    """Run a step of a job (`node.jobs.steps`) on its folder, under the limits of the settings; see `run_isolated`."""
+    return run_isolated(
+        f"node.jobs.steps:{step}",
+        {"folder": str(folder), **arguments},
+        time_limit_s=limits.step_time_limit_s,
+        memory_limit_mb=limits.step_memory_limit_mb,
+        cancelled=cancelled or threading.Event(),
+    )
 
 
 def run_isolated(

@@ -127,7 +127,7 @@ def reported(series: dict[str, list[Dataset]]) -> tuple[Measurement, dict[str, D
         )
         evidence.append(SeriesEvidence(role, tuple(instances), slices))
     made = build(measurement, evidence, settings=ReportSettings(), started=STARTED)
-    return measurement, {one.role: dcmread(io.BytesIO(part10(one.dataset))) for one in made}
+    return measurement, {one.name: dcmread(io.BytesIO(part10(one.dataset))) for one in made}
 
 
 def drawn(segmentation: Dataset) -> dict[str, float]:
