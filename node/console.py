@@ -26,7 +26,7 @@ from node.ledger.ledger import Ledger, StackRow, StudyRow
 from node.ledger.retrievals import Retrievals
 from node.ledger.rulings import Rulings
 from node.ledger.suspicions import Suspicions
-from node.records import DeliveryRecord, JobState, RestingStudy, StudyState
+from node.records import DeliveryRecord, DeliveryState, JobState, RestingStudy, StudyState
 from node.settings import Settings
 
 _SHOWN_S = 7 * 86400.0  # chosen
@@ -274,9 +274,14 @@ class Console:
         owed = self._deliveries.owe_again(job_id, now=time.time())
         return f"{owed} objects owed again" if owed else ""
 
-    def send_anyway(self, job_id: str) -> int:
-        """Owe the held deliveries of a job whatever the destination knows of its study; return of how many objects."""
-        return self._deliveries.release(job_id, _who(), now=time.time())
+    def held_at(self, job_id: str) -> list[str]:
+        """Return the destinations to which results of a job are held, because they know its study otherwise."""
+        rows = self._deliveries.rows(job_id)
+        return sorted({one.destination for one in rows if one.state is DeliveryState.HELD})
+
+    def send_anyway(self, job_id: str, destination: str) -> int:
+        """Owe a destination what is held whatever it knows of the study; return of how many objects that is."""
+        return self._deliveries.release(job_id, destination, _who(), now=time.time())
 
     def release(self, study: str, *, latest: bool) -> int | None:
         """Let a held study gather again with its first or latest content; None if no such study is held."""

@@ -38,10 +38,12 @@ def answer(
             said.append(f"At {vertebra} {side}: {_measured(row, other, codes, settings)}.")
     here = [one for one in on_side if _named(one) & set(suspected)]
     there = [one for one in on_side if _named(one) & set(near) and one not in here]
+    outlined = {(_level(one), one.side) for one in rows}
+    if not {(vertebra, side) for vertebra in suspected for side in sides} <= outlined:
+        no_foci = f"Foci were not looked for where no muscle was outlined. {no_foci}"
     said.append(_candidates(here) if here else no_foci)
-    said.append(
-        _neighbours([one for one in rows if _level(one) in near and _level(one) not in suspected], there, sides)
-    )
+    beside = [one for one in rows if _level(one) in near and _level(one) not in suspected]
+    said.append(_neighbours(beside, there, sides, "" if given is not None else codes))
     unnamed = [one for one in on_side if not _named(one)]
     if unnamed:
         said.append(f"Of unknown level: {_candidates(unnamed)}")
@@ -84,7 +86,7 @@ def _unmatched(
 def _measured(row: MuscleFindings | None, other: MuscleFindings | None, codes: str, settings: AnalysisSettings) -> str:
     """Return what one level and side shows, against the other side and the other levels."""
     if row is None:
-        return "not measured, it lies outside of the slices"
+        return "not measured, no muscle was outlined there"
     if row.enhancement_pct is None:
         if row.vessel_fraction_pct is None or other is None or other.vessel_fraction_pct is None:
             return f"not measurable ({codes})"
@@ -108,13 +110,20 @@ def _regional(row: MuscleFindings, settings: AnalysisSettings) -> str:
     return "not diffuse" if row.diffuse is not None else "no other level to compare with"
 
 
-def _neighbours(rows: Sequence[MuscleFindings], lesions: Sequence[LesionFindings], sides: Sequence[Side]) -> str:
+def _neighbours(
+    rows: Sequence[MuscleFindings], lesions: Sequence[LesionFindings], sides: Sequence[Side], unjudged: str
+) -> str:
+    """Return what is seen beside the suspected level; `unjudged` are the codes for which foci were not judged."""
     if not rows:
         return ""
     names = ", ".join(dict.fromkeys(level for one in rows if (level := _level(one))))
     diffuse = [f"diffuse enhancement at {_level(one)} {one.side}" for one in rows if one.diffuse and one.side in sides]
     found = "; ".join([*diffuse, *([_candidates(lesions).rstrip(".")] if lesions else [])])
-    return f"Neighbouring levels ({names}): {found or 'nothing more on that side'}."
+    if not found:
+        on_side = [one for one in rows if one.side in sides]
+        is_judged = not unjudged and all(one.enhancement_pct is not None for one in on_side)
+        found = "nothing more on that side" if is_judged else f"not judged ({unjudged or 'not measured'})"
+    return f"Neighbouring levels ({names}): {found}."
 
 
 def _candidates(lesions: Sequence[LesionFindings]) -> str:
@@ -138,6 +147,9 @@ def _level(row: MuscleFindings) -> str | None:
 
 
 def _named(lesion: LesionFindings) -> set[str]:
-    """Return the vertebrae that the level of a lesion names: "L4", or both of a disc."""
+    """Return the vertebrae that the level of a lesion names: "L4", both of a disc, all of "L2 to L4"."""
     level = None if lesion.location is None else lesion.location.level
-    return set() if level is None else set(level.split("/"))
+    if level is None:
+        return set()
+    named = [VERTEBRAE.index(one) for end in level.split(" to ") for one in end.split("/")]
+    return set(VERTEBRAE[min(named) : max(named) + 1])

@@ -122,7 +122,8 @@ class _Drawn:
 
     def kinetics(self, region: Mask) -> Kinetics | None:
         here = self.course.geometry
-        if self.drawn_on is not here and not np.array_equal(self.drawn_on.affine, here.affine):
+        same_grid = region.shape == here.shape and np.array_equal(self.drawn_on.affine, here.affine)
+        if self.drawn_on is not here and not same_grid:
             if not here.frame_of_reference or here.frame_of_reference != self.drawn_on.frame_of_reference:
                 return None
             region = bring_mask(region, self.drawn_on, here, Movement.none(np.zeros(3)))

@@ -15,13 +15,14 @@ def look_for_foci(
     before: Array, after: Array, scene: Scene, residual_mm: float, tools: Tools
 ) -> tuple[tuple[Lesion, ...], Verdict]:
     """Return the lesions among the detector's candidates, and what is to be said of its work."""
-    candidates = tools.detector.detect(
-        before,
-        after,
-        where_to_look(scene.muscles, scene.geometry.spacing_mm),
-        spacing_mm=scene.geometry.spacing_mm,
-        residual_mm=residual_mm,
-    )
+    where = where_to_look(scene.muscles, scene.geometry.spacing_mm)
+    try:
+        candidates = tools.detector.detect(
+            before, after, where, spacing_mm=scene.geometry.spacing_mm, residual_mm=residual_mm
+        )
+    except Exception as error:  # somebody else's code: what was measured stands without foci
+        name = type(error).__name__
+        return (), Verdict(refusals=(Note("DET-0", f"The detector {tools.detector.name} failed ({name})."),))
     if any(one.region.shape != after.shape or one.region.dtype != bool or not one.region.any() for one in candidates):
         return (), Verdict(refusals=(Note("DET-0", "The detector's output does not fit the volume."),))
     lesions = keep_and_describe(candidates, scene, tools.settings)

@@ -95,7 +95,11 @@ def keep_and_describe(candidates: Sequence[Candidate], scene: Scene, settings: A
 
 def _is_lesion(lesion: LesionFindings, candidate: Candidate, scene: Scene, settings: AnalysisSettings) -> bool:
     vessel = 0.0 if scene.vessels is None else float(scene.vessels[candidate.region].mean())
-    if candidate.score < settings.detector_threshold or candidate.region.sum() < _LEAST_VOXELS or vessel > _MOST_VESSEL:
+    if (
+        not candidate.score >= settings.detector_threshold
+        or candidate.region.sum() < _LEAST_VOXELS
+        or vessel > _MOST_VESSEL
+    ):
         return False
     if scene.pre is None:
         return lesion.muscle_ratio is not None and lesion.muscle_ratio >= settings.least_post_only_ratio

@@ -106,7 +106,8 @@ def find_vessels(
 
     None if the MRV cannot be used; the verdict says why.
     """
-    if mrv.magnitude.geometry.frame_of_reference != post.geometry.frame_of_reference:
+    frame = mrv.magnitude.geometry.frame_of_reference
+    if not frame or frame != post.geometry.frame_of_reference:
         return None, _unused("The MRV has another frame of reference.")
     near = grown(muscle, _NEAR_MM, post.spacing_mm)
     wanted = near | plexus

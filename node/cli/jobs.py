@@ -75,14 +75,24 @@ def retry(context: typer.Context, job: JobArgument, data: DataOption = None) -> 
     say(f"{job}: {done}")
 
 
-def release(context: typer.Context, job: JobArgument, data: DataOption = None) -> None:
+def release(
+    context: typer.Context,
+    job: JobArgument,
+    to: Annotated[str, typer.Option(help="The destination, where results are held for several.")] = "",
+    data: DataOption = None,
+) -> None:
     """Deliver what is held of a job although the destination knows the study otherwise. First look there why."""
     from node.console import Console
 
-    objects = Console(settings_of(context, data_dir=data)).send_anyway(job)
-    if not objects:
+    console = Console(settings_of(context, data_dir=data))
+    held = console.held_at(job)
+    if not held:
         raise refused(f"{job}: no delivery of it is held")
-    say(f"{job}: {objects} objects owed, to be sent without another look")
+    if to not in held and (to or len(held) > 1):  # each archive has its own reason
+        raise refused(f"{job}: say by --to which of them: {', '.join(held)}")
+    destination = to or held[0]
+    objects = console.send_anyway(job, destination)
+    say(f"{job}: {objects} objects owed to {destination}, to be sent without another look")
 
 
 def cancel(context: typer.Context, job: JobArgument, data: DataOption = None) -> None:

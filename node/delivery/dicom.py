@@ -26,7 +26,7 @@ from node.settings import DestinationSettings
 
 # Success, the warnings of PS3.4 table B.2-1 (the object is stored), and "Duplicate SOP Instance" (PS3.7 annex C.5.7),
 # with which some archives answer to what they have already: after a crash of ours, that is what we want to hear.
-_STORED = frozenset({0x0000, 0xB000, 0xB006, 0xB007, 0x0111})
+STORED = frozenset({0x0000, 0xB000, 0xB006, 0xB007, 0x0111})
 _SOP_CLASS_NOT_SUPPORTED = 0x0122
 SENT = {  # the SOP Classes that objects go in, the best first
     ResultRole.SEG: (SegmentationStorage,),
@@ -137,4 +137,4 @@ def _store(association: Association, one: Dataset) -> Answer:
         return Answer(uid, stored=False, permanent=False, status="no answer")
     # 0xA9xx: the peer finds that the data set is wrong for its class; the same bytes will be wrong tomorrow.
     permanent = status == _SOP_CLASS_NOT_SUPPORTED or status & 0xFF00 == 0xA900
-    return Answer(uid, stored=status in _STORED, permanent=permanent, status=f"0x{status:04X}")
+    return Answer(uid, stored=status in STORED, permanent=permanent, status=f"0x{status:04X}")

@@ -12,6 +12,7 @@ from dicomweb_client.web import DICOMwebClient
 from pydicom.dataset import Dataset
 
 from node.calling import Caller
+from node.delivery.dicom import STORED
 from node.errors import DeliveryError, RefusedError, SettingsError
 from node.ports import Answer
 from node.settings import DestinationSettings
@@ -105,7 +106,7 @@ def _refusal(uid: str, error: requests.HTTPError) -> Answer:
 
 def _failure(uid: str, reason: int) -> Answer:
     permanent = reason == _SOP_CLASS_NOT_SUPPORTED or reason & 0xFF00 == 0xA900  # PS3.18 table I.2-2, as by C-STORE
-    return Answer(uid, stored=False, permanent=permanent, status=f"0x{reason:04X}")
+    return Answer(uid, stored=reason in STORED, permanent=permanent, status=f"0x{reason:04X}")
 
 
 def _reasons(said: Dataset) -> list[int]:

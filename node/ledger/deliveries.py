@@ -72,6 +72,7 @@ _OWE_AGAIN = f"""
         transaction_uid = '', released_by = :released_by
     WHERE state IN (SELECT value FROM json_each(:states))
         AND sop_instance IN (SELECT sop_instance FROM result WHERE job = :job)
+        AND :destination IN ('', destination)
 """
 
 
@@ -216,11 +217,11 @@ class Deliveries:
 
     def owe_again(self, job: str, *, now: float) -> int:
         """Owe again what waits for an operator of a job's results, and return how many objects that are."""
-        return self._again(job, _WAITING, "", now)
+        return self._again(job, "", _WAITING, "", now)
 
-    def release(self, job: str, who: str, *, now: float) -> int:
-        """Owe again what is held of a job's results, to be sent whatever the destination knows of the study."""
-        return self._again(job, (DeliveryState.HELD,), who, now)
+    def release(self, job: str, destination: str, who: str, *, now: float) -> int:
+        """Owe again what a destination holds up of a job's results, to be sent whatever it knows of the study."""
+        return self._again(job, destination, (DeliveryState.HELD,), who, now)
 
     def rows(self, job: str) -> list[DeliveryRecord]:
         """Return the deliveries of one job."""
@@ -247,8 +248,14 @@ class Deliveries:
             found.setdefault(state, []).append(job)
         return found
 
-    def _again(self, job: str, states: Collection[DeliveryState], released_by: str, now: float) -> int:
-        asked = {"job": job, "states": json.dumps(list(states)), "released_by": released_by, "now": now}
+    def _again(
+        self, job: str, destination: str, states: Collection[DeliveryState], released_by: str, now: float
+    ) -> int:
+        """`destination`: of this one alone; "" of all."""
+        asked = {
+            "job": job, "destination": destination, "states": json.dumps(list(states)), "released_by": released_by,
+            "now": now,
+        }  # fmt: skip
         with self._database.begin() as connection:
             return connection.execute(_OWE_AGAIN, asked).rowcount
 

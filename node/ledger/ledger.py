@@ -529,18 +529,25 @@ class Ledger:
         return found
 
     def note_inputs(self, job_id: str, digest: str) -> str | None:
-        """Note what a job measures, and return the older job that has results of just that, if there is one."""
+        """Note what a job measures, and return the newest job before it with results, if they are of just that.
+
+        An older one does not count: the archive's newest report would go on saying something else.
+        """
         with self.engine.begin() as connection:
-            created_s = connection.execute(
-                job.update().where(job.c.id == job_id).values(input_digest=digest).returning(job.c.created_s)
-            ).scalar_one()
+            this = connection.execute(
+                job.update()
+                .where(job.c.id == job_id)
+                .values(input_digest=digest)
+                .returning(job.c.study, job.c.created_s)
+            ).one()
             has_results = sa.exists().where(result.c.job == job.c.id)
-            return connection.execute(
-                sa.select(job.c.id)
-                .where(job.c.input_digest == digest, job.c.created_s < created_s, has_results)
-                .order_by(job.c.created_s)
+            newest = connection.execute(
+                sa.select(job.c.id, job.c.input_digest)
+                .where(job.c.study == this.study, job.c.created_s < this.created_s, has_results)
+                .order_by(job.c.created_s.desc())
                 .limit(1)
-            ).scalar_one_or_none()
+            ).one_or_none()
+            return newest.id if newest is not None and newest.input_digest == digest else None
 
     def settle(
         self,
@@ -597,9 +604,10 @@ class Ledger:
             connection.execute(job.update().where(job.c.id == job_id).values(outcome=None, settled_s=None))
 
     def fail(self, job_id: str, reason: str, *, now: float) -> None:
-        """Write down why a job came to nothing."""
+        """Write down why a job came to nothing; its report that there is no result is nothing that another repeats."""
         with self.engine.begin() as connection:
-            connection.execute(job.update().where(job.c.id == job_id).values(outcome=reason, settled_s=now))
+            failed = {"outcome": reason, "settled_s": now, "input_digest": None}
+            connection.execute(job.update().where(job.c.id == job_id).values(failed))
 
     # ---------------------------------------------------------------- what people look at
 

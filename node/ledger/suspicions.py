@@ -135,7 +135,10 @@ class Suspicions:
             keys = dict(zip(_KEYS, rows[0], strict=True)) if rows else dict.fromkeys(_KEYS, "") | {"study": study}
             if not connection.execute(f"DELETE FROM emg_statement WHERE {_NAMED}", keys).rowcount:
                 raise StatementError("no statement holds for that study")
-            return _reopen(connection, study, now)
+            again = dict.fromkeys(_reopen(connection, study, now))
+            for uid in _measured_otherwise(connection, keys):  # a statement may have held for several studies
+                again |= dict.fromkeys(_reopen(connection, uid, now))
+        return list(again)
 
     def settle(self, study: str, order: Order, *, now: float) -> tuple[Suspicion | None, str]:
         """Return what holds for a study that is measured now, or why nothing was taken; note it with its order's keys.

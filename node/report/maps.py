@@ -46,7 +46,7 @@ def enhancement_map(measurement: Measurement, study: Study, provenance: Provenan
         real_world_value_mappings=[
             hd.pm.RealWorldValueMapping(
                 lut_label="PCTENH",
-                lut_explanation="Percent enhancement, (post - pre) / pre; -1024: not measured",
+                lut_explanation="Percent, (post - pre) / local muscle; -1024: not measured",
                 unit=codes.PERCENT,
                 value_range=(NOT_MEASURED_PCT, _HIGHEST_PCT),
                 slope=1.0,

@@ -90,7 +90,7 @@ def _canvas(title: str, lines: Sequence[str], findings: Findings) -> Image.Image
     canvas = Image.new("RGB", (_WIDTH, _HEIGHT))
     pen = ImageDraw.Draw(canvas)
     pen.text((12, 6), title, WHITE, font(32))
-    tag = "automatic, not reviewed by a physician"
+    tag = "automatic, not reviewed when made"
     pen.text((_WIDTH - 12 - font(18).getlength(tag), 16), tag, AMBER, font(18))
     fitted = [line for text in lines for line in wrapped(text, 18, _WIDTH - 24, 3)]
     for number, line in enumerate(fitted[:3]):

@@ -35,7 +35,7 @@ DIFFERENTIAL = (
 
 def summary(findings: Findings) -> str:
     """Return the answer, and that nobody has looked at it yet."""
-    return f"{findings.summary.rstrip(' .')}. Automated result, not reviewed by a physician."
+    return f"{findings.summary.rstrip(' .')}. Automated result, not reviewed by a physician when it was made."
 
 
 def grade(findings: Findings) -> str:
@@ -136,7 +136,7 @@ def biopsy(finding: LesionFindings, path: BiopsyPath) -> str:
     if round(path.tilt_deg):
         slant += f", tilted {abs(path.tilt_deg):.0f} degrees toward the {'head' if path.tilt_deg > 0 else 'feet'}"
     clear = (
-        "nothing to be avoided within 20 mm"
+        "nothing that was outlined to be avoided within 20 mm"
         if path.clearance_of == "none"
         else f"{path.clearance_mm:.0f} mm from {path.clearance_of}"
     )

@@ -129,6 +129,21 @@ def test_without_vertebrae_every_slab_of_that_side_is_told_and_the_match_left_to
 
 
 def test_a_level_outside_of_the_images_is_said_to_be_so() -> None:
-    assert "At T8 left: not measured, it lies outside of the slices." in (
-        answer(asked("T8"), rows(), (), (), 0, SETTINGS).statement
+    assert (
+        "At T8 left: not measured, no muscle was outlined there. Foci were not looked for where no muscle was outlined."
+        in (answer(asked("T8"), rows(), (), (), 0, SETTINGS).statement)
     )
+
+
+def test_neighbours_whose_foci_were_not_judged_are_not_said_to_be_free() -> None:
+    said = answer(asked("L4"), rows(), (), (Note("REG-3", "It does not fit."),), None, SETTINGS).statement
+
+    assert "nothing more" not in said
+    assert "Neighbouring levels (L3, L5, S1): not judged (REG-3)." in said
+
+
+def test_a_lesion_along_several_vertebrae_is_at_each_of_them() -> None:
+    said = answer(asked("L4"), rows(), [lesion(1, Side.LEFT, "L3 to L5")], (), 2, SETTINGS)
+
+    assert said.lesions == (1,)
+    assert "No focal candidate" not in said.statement

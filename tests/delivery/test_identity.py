@@ -73,7 +73,7 @@ def test_a_result_is_held_where_the_study_is_anothers_and_sent_once_a_human_says
     held, sent_before = desk.states(job), list(destination.got)
     desk.run(outbox, after_s=1e6)
 
-    released = desk.deliveries.release(job, "radiologist", now=desk.now)
+    released = desk.deliveries.release(job, "", "radiologist", now=desk.now)
     desk.run(outbox)
 
     assert held == [(HELD, "the study is there under another Patient ID")] * 2

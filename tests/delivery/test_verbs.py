@@ -25,9 +25,25 @@ def test_a_held_result_is_on_the_list_and_is_released_by_name(run, desk: Desk, t
     again = run("jobs", "release", job, "--data", str(tmp_path))
 
     assert job in listed
-    assert (released[0], released[1]) == (0, f"{job}: 2 objects owed, to be sent without another look\n")
+    assert (released[0], released[1]) == (0, f"{job}: 2 objects owed to pacs, to be sent without another look\n")
     assert (again[0], again[2]) == (1, f"refused: {job}: no delivery of it is held\n")
     assert all(one.released_by for one in desk.deliveries.rows(job))
+
+
+def test_what_is_held_for_several_destinations_is_released_to_one_that_is_named(
+    run, desk: Desk, tmp_path: Path
+) -> None:
+    job = desk.owe(None, "pacs", "viewer")
+    for name in ("pacs", "viewer"):
+        desk.run(desk.outbox(Scripted("stored", name=name), inquiry=Knows(KnownStudy("OTHER", "", ""))))
+
+    unnamed = run("jobs", "release", job, "--data", str(tmp_path))
+    named = run("jobs", "release", job, "--to", "viewer", "--data", str(tmp_path))
+
+    assert (unnamed[0], unnamed[2]) == (1, f"refused: {job}: say by --to which of them: pacs, viewer\n")
+    assert named[0] == 0
+    held = {(one.destination, one.state is DeliveryState.HELD) for one in desk.deliveries.rows(job)}
+    assert held == {("pacs", True), ("viewer", False)}
 
 
 def test_a_parked_result_is_owed_again_by_retry(run, desk: Desk, tmp_path: Path) -> None:

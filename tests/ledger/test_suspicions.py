@@ -321,3 +321,15 @@ def test_an_operator_sees_what_is_suspected_and_why_nothing_was_taken(measured: 
 def test_a_folder_of_many_statements_is_entered_in_one_go(measured: Suspicions, tmp_path: Path) -> None:
     assert measured.tell([said(accession_number=f"B{number}") for number in range(1000)], now=1.0) == []
     assert measured.waiting() == 1000
+
+
+def test_what_is_taken_back_is_taken_from_every_study_that_it_held_for(
+    ledger: Ledger, arrivals: Arrivals, suspicions: Suspicions
+) -> None:
+    suspicions.tell([said()], now=5.0)
+    for study, instance in ((STUDY, FIRST), (SECOND, OF_SECOND)):
+        arrivals.enter([instance], now=6.0)
+        close(ledger)
+        suspicions.settle(study, SILENT, now=1000.0)
+
+    assert sorted(suspicions.forget(STUDY, now=2000.0)) == sorted([alias(STUDY), alias(SECOND)])
