@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from node.errors import PluginError
+from node.procfs import process_stats
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 _LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may be
@@ -80,12 +81,6 @@ def _end(child: "subprocess.Popen[bytes]", before: Collection[int]) -> None:
 def _children() -> dict[int, list[int]]:
     """Return the children of each process of this machine, as far as they can be seen."""
     found: dict[int, list[int]] = defaultdict(list)
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()  # the name may hold blanks and brackets
-        except OSError:  # it has ended meanwhile
-            continue
-        found[int(fields[1])].append(int(entry.name))  # proc(5): field 4 is the parent
+    for one in process_stats():
+        found[one.parent].append(one.pid)
     return found

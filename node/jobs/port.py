@@ -121,13 +121,7 @@ class JobQueue:
         """Enqueue inside the caller's open transaction: what it writes and the job exist together, or neither."""
         if self._client is None:
             raise LedgerError("the queue is not launched")
-        self._client.enqueue_in_transaction(connection, _options(workflow, queue, workflow_id, 0.0), *arguments)
-
-    def enqueue_from_workflow(
-        self, workflow: str, queue: str, workflow_id: str, *arguments: Any, delay_s: float
-    ) -> None:
-        """Enqueue a follow-up from inside a workflow; whoever repeats this adds nothing."""
-        DBOS.enqueue_workflow_with_options(_options(workflow, queue, workflow_id, delay_s), *arguments)
+        self._client.enqueue_in_transaction(connection, _options(workflow, queue, workflow_id), *arguments)
 
     def this_workflow(self) -> str:
         """Return the id of the workflow that the calling thread is in."""
@@ -208,7 +202,7 @@ class QueueView:
         self, connection: sa.Connection, workflow: str, queue: str, workflow_id: str, *arguments: Any
     ) -> None:
         """Enqueue inside the caller's open transaction."""
-        self._client.enqueue_in_transaction(connection, _options(workflow, queue, workflow_id, 0.0), *arguments)
+        self._client.enqueue_in_transaction(connection, _options(workflow, queue, workflow_id), *arguments)
 
     def _rows(self, workflow_ids: list[str]) -> list[Any]:
         """Return the workflows' rows; none where the node that makes the tables has not been up yet."""
@@ -220,14 +214,11 @@ class QueueView:
         return sa.inspect(self._database).has_table("workflow_status")
 
 
-def _options(workflow: str, queue: str, workflow_id: str, delay_s: float) -> EnqueueOptions:
-    options = EnqueueOptions(
+def _options(workflow: str, queue: str, workflow_id: str) -> EnqueueOptions:
+    return EnqueueOptions(
         workflow_name=workflow,
         queue_name=queue,
         workflow_id=workflow_id,
         app_version=PIPELINE_VERSION,
         priority=ROUTINE,
     )
-    if delay_s > 0:
-        options["delay_seconds"] = delay_s
-    return options

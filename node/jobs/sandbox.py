@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from node import errors
 from node.errors import (
@@ -32,7 +32,10 @@ from node.errors import (
     SandboxMemoryError,
     SandboxTimeoutError,
 )
-from node.settings import JobSettings
+from node.procfs import process_stats
+
+if TYPE_CHECKING:  # every step would load it, and some have no use for settings
+    from node.settings import JobSettings
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _POLL_S = 0.1
@@ -41,7 +44,7 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLO
 
 
 def run_step(
-    step: str, folder: Path, limits: JobSettings, *, cancelled: threading.Event | None = None, **arguments: str
+    step: str, folder: Path, limits: "JobSettings", *, cancelled: threading.Event | None = None, **arguments: str
 ) -> Any:
     """Run a step of a job (`node.jobs.steps`) on its folder, under the limits of the settings; see `run_isolated`."""
     return run_isolated(
@@ -131,16 +134,7 @@ def _as_raised(target: str, class_name: str, text: str) -> NodeError:
 
 def _resident_kb(process_group: int) -> int:
     """Return the resident memory of all processes of a group, in kB."""
-    pages = 0
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()  # the name may hold blanks and brackets
-        except OSError:  # it has ended meanwhile
-            continue
-        if int(fields[2]) == process_group:  # proc(5): field 5 pgrp, field 24 rss
-            pages += int(fields[21])
+    pages = sum(one.resident_pages for one in process_stats() if one.group == process_group)
     return pages * (resource.getpagesize() // 1024)
 
 
