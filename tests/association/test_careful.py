@@ -91,7 +91,7 @@ def test_a_pdu_that_is_announced_too_long_is_not_waited_for(
     peer.send(struct.pack(">BBL", kind, 0, length))
 
     assert peer.pdu()[0] == A_ABORT
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 10.0
     assert "ended='PDU longer than negotiated'" in ended(caplog)
 
 
@@ -119,12 +119,12 @@ def test_what_follows_a_pdu_that_is_too_long_takes_no_memory(calling: Any) -> No
     ids=["between messages", "within a header", "within a PDU", "between the PDUs of a message"],
 )
 def test_silence_ends_the_association(calling: Any, caplog: pytest.LogCaptureFixture, sent: bytes, why: str) -> None:
+    began = time.monotonic()
     _, peer = calling(idle_timeout_s=0.6)
     peer.send(sent)
-    began = time.monotonic()
 
     assert peer.pdu()[0] == A_ABORT
-    assert 0.3 < time.monotonic() - began < 3.0
+    assert 0.6 < time.monotonic() - began < 10.0
     assert f"ended='{why}'" in ended(caplog)
 
 
@@ -138,7 +138,7 @@ def test_silence_within_a_record_of_tls_is_silence(
         socket.socket.send(peer.socket, b"\x17\x03\x03\x01\x00half")
 
         assert "ended='silent for too long'" in ended(caplog)
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < 10.0
 
 
 @pytest.mark.slow
@@ -184,7 +184,7 @@ def test_a_peer_that_trickles_is_cut_off(calling: Any, caplog: pytest.LogCapture
     peer.socket.settimeout(0.1)
     peer.send(p_data(STORE))
     answer = b""
-    while not answer and time.monotonic() - began < 5.0:
+    while not answer and time.monotonic() - began < 10.0:
         try:
             peer.send(p_data((3, 0, b"ab")))
             answer = peer.socket.recv(10)
@@ -193,7 +193,7 @@ def test_a_peer_that_trickles_is_cut_off(calling: Any, caplog: pytest.LogCapture
         except OSError:
             break
 
-    assert time.monotonic() - began < 4.0
+    assert time.monotonic() - began < 9.0
     assert "ended='too slow'" in ended(caplog)
 
 
@@ -316,7 +316,7 @@ def test_who_breaks_the_protocol_is_told_so_at_once(
         pass
 
     assert pdu[0] == A_ABORT
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 10.0
     assert f"ended='{why}" in ended(caplog)
 
 

@@ -388,7 +388,7 @@ def test_a_peer_that_never_answers_is_waited_for_once_a_turn_and_holds_up_no_oth
 
     assert (taken, commitments.counts()) == (1, {"owed": 7, "reported": 1})
     assert mute.associations == 1
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 3.0  # one wait for an answer, not seven
     mute.stop()
 
 

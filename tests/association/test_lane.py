@@ -250,10 +250,10 @@ def test_an_instance_larger_than_configured_is_cut_off(start: Callable[..., Held
 def test_silence_between_messages_ends_the_association(start: Callable[..., Held], layer: dict[str, Any]) -> None:
     held = start(idle_timeout_s=0.5, **layer)
     with held.call() as peer:
-        peer.associate()
         began = time.monotonic()
+        peer.associate()
         assert peer.pdu()[0] == A_ABORT
-        assert 0.4 < time.monotonic() - began < 3.0
+        assert 0.5 < time.monotonic() - began < 10.0
         assert peer.pdu() == b""  # over TLS: after its close_notify
 
 
@@ -278,7 +278,7 @@ def test_a_stop_is_said_to_the_peer(start: Callable[..., Held], layer: dict[str,
 
         assert peer.pdu()[0] == A_ABORT
         assert peer.pdu() == b""
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 10.0
     stopping.join()
 
 

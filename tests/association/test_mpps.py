@@ -20,6 +20,7 @@ from node.errors import HeaderError
 from node.ledger import Database, Expectations, Noted
 from node.records import MPPS, Expectation
 from tests.association.conftest import Held
+from tests.association.raw import RawPeer
 from tests.builders import SECRET, mr
 from tests.peers import until
 
@@ -242,12 +243,11 @@ def test_a_ledger_that_refuses_is_answered_with_processing_failure(scan: Any) ->
 
 def test_who_is_not_on_the_list_may_not_tell_of_steps(start: Callable[..., Held]) -> None:
     held = start(require_called_ae=True)
-    ae = AE("SCANNER")
-    ae.requested_contexts = [build_context(PROCEDURE_STEP, EXPLICIT)]
 
-    association = ae.associate("127.0.0.1", held.port, ae_title="SOMEBODY")
+    with RawPeer(held.port) as peer:
+        answer = peer.associate(called="SOMEBODY", contexts=((1, PROCEDURE_STEP, EXPLICIT),))
 
-    assert association.is_rejected
+    assert answer == b"\x03\0\0\0\0\4\0\x01\x01\x07"  # A-ASSOCIATE-RJ: called AE title not recognized
 
 
 @pytest.mark.parametrize("cut", range(8, 60, 7))
