@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
-from itertools import permutations
+from itertools import islice, permutations
 from pathlib import Path
 
 import pytest
@@ -82,16 +82,18 @@ def is_true_pair(before: Series, after: Series) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("frames", [("2.25.9", "2.25.9"), ("2.25.9", "2.25.10"), ("", "")])
-def test_no_two_header_sets_of_the_table_become_a_pair_unless_they_are_one(frames: tuple[str, str]) -> None:
-    """Every two of the table, as if of one study, in one frame of reference, in two, and without any.
+@pytest.mark.parametrize(("frames", "every"), [(("2.25.9", "2.25.9"), 1), (("2.25.9", "2.25.10"), 4), (("", ""), 4)])
+def test_no_two_header_sets_of_the_table_become_a_pair_unless_they_are_one(frames: tuple[str, str], every: int) -> None:
+    """Every two of the table, as if of one study, in one frame of reference; every fourth in two, and without any.
+
+    Other frames add a condition to a pair and take none away.
 
     Of a header that says the contrary of the truth about contrast, torn out of its own study, nobody can tell: such
     combinations are counted apart, and are for the pixels (ROLE-CONTRAST).
     """
     right, wrong, beyond_headers, weighed = 0, [], 0, 0
     everything = list(sets())
-    for (before, first), (after, second) in permutations(everything, 2):
+    for (before, first), (after, second) in islice(permutations(everything, 2), 0, None, every):
         weighed += 1
         study = [of_one_study(first, "1", 0.0, frames[0]), of_one_study(second, "2", 900.0, frames[1])]
         for pair in find_pairs(study, decide_roles(study, table())):
@@ -108,7 +110,7 @@ def test_no_two_header_sets_of_the_table_become_a_pair_unless_they_are_one(frame
     print(
         f"{weighed} combinations: {right} right pairs, {len(wrong)} false, {beyond_headers} that only pixels can tell"
     )
-    assert right > 20
+    assert right > 20 / every
     assert wrong == []
 
 

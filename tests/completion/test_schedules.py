@@ -545,8 +545,9 @@ def test_what_is_measured_in_the_end_is_what_was_acknowledged_whatever_happened_
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_what_is_measured_in_the_end_is_what_was_acknowledged_whatever_happened_in_two_thousand_histories() -> None:
-    happened = play(range(FIRST_SEED + 100, FIRST_SEED + 2100))
+@pytest.mark.parametrize("first", range(100, 2100, 500))
+def test_what_is_measured_in_the_end_is_what_was_acknowledged_in_two_thousand_histories(first: int) -> None:
+    happened = play(range(FIRST_SEED + first, FIRST_SEED + first + 500))
 
     print(dict(happened))
-    assert min(happened.values()) > 100  # each kind of thing did happen
+    assert min(happened.values()) > 25  # each kind of thing did happen

@@ -15,7 +15,12 @@ pytestmark = pytest.mark.slow
 
 DENERVATED = {"ktrans": 0.15, "ve": 0.20, "vp": 0.03}  # enhances about twice as much as normal muscle
 ORIENTATIONS = [
-    (plane, position) for plane in ("axial", "sagittal", "coronal") for position in ("HFS", "FFS", "HFP", "FFP")
+    *(("axial", position) for position in ("HFS", "FFS", "HFP", "FFP")),
+    # Planes and positions are independent here, and these volumes are large; all 32 ways: tests/walk/test_laterality.
+    ("sagittal", "HFP"),
+    ("sagittal", "FFS"),
+    ("coronal", "HFS"),
+    ("coronal", "FFP"),
 ]
 
 
