@@ -126,20 +126,16 @@ def dice(outcomes: Iterable[Outcome]) -> Figure:
 
 
 def speed(rows: Rows) -> Figure:
-    """Seconds by step, stacked, against the number of slices; a straight line through the first and last dotted."""
-    figure, axes = _figure("seconds from volumes to findings")
-    x = [one["slices"] for one in rows]
-    steps = [*STEPS.values(), "the rest"]
-    axes.stackplot(
-        x,
-        [[one[step] for one in rows] for step in steps],
-        labels=steps,
-        colors=[f"C{k % 10}" for k in range(len(steps) - 1)] + ["0.8"],
-    )
-    axes.plot(x, [one["wall"] for one in rows], "k.")
-    axes.plot([x[0], x[-1]], [rows[0]["wall"], rows[-1]["wall"]], **GOAL)
-    axes.set(xlabel="slices of each series of the pair", xlim=(min(x), max(x) + 1e-3), ylim=(0, None))
-    axes.legend(fontsize=7, loc="upper left", reverse=True)
+    """CPU seconds by step, a bar for each study."""
+    figure, axes = _figure("CPU seconds from volumes to findings")
+    places, bottom = np.arange(len(rows)), np.zeros(len(rows))
+    for k, step in enumerate([*STEPS.values(), "the rest"]):
+        seconds = np.array([one[f"CPU: {step}"] for one in rows])
+        axes.bar(places, seconds, 0.6, bottom, label=step, color=f"C{k}" if k < len(STEPS) else "0.8")
+        bottom += seconds
+    axes.set_xlim(-0.6, len(rows) + 0.4)  # room for the legend
+    axes.legend(fontsize=7, loc="upper right", reverse=True)
+    _ticks(axes, [f"2 x {one['slices']} slices" for one in rows])
     return figure
 
 

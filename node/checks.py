@@ -46,6 +46,7 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     yield _attempt("segmenter", lambda: plugins.load("segmenters", settings.analysis.segmenter)().version)
     yield _attempt("detector", lambda: plugins.load("detectors", settings.analysis.detector)().version)
     yield _attempt("labeller", lambda: plugins.load("labellers", settings.analysis.labeller)().version)
+    yield _attempt("commands", lambda: plugins.check_times(settings))
     yield _attempt("rules", lambda: read_table(settings.completion.roles).name)
     yield _attempt("trigger", lambda: plugins.load("triggers", settings.completion.trigger).__name__)
     if (drops := settings.emg.folder) is not None:

@@ -17,16 +17,17 @@ from node import locks, process
 from node.completion import waiting_of
 from node.dicom.identifiers import shown_title
 from node.emg import Statement
-from node.errors import RetrievalError
+from node.errors import RetrievalError, RulingError
 from node.eventlog import alias
 from node.jobs.pipeline import MEASURE, inputs_of
 from node.jobs.port import QueueView
 from node.ledger import Deliveries, Expectations, open_database
-from node.ledger.ledger import Ledger, StackRow, StudyRow
+from node.ledger.ledger import Ledger
+from node.ledger.overview import StackRow, StudyRow
 from node.ledger.retrievals import Retrievals
 from node.ledger.rulings import Rulings
 from node.ledger.suspicions import Suspicions
-from node.records import DeliveryRecord, DeliveryState, JobState, RestingStudy, StudyState
+from node.records import DeliveryRecord, DeliveryState, JobState, RestingStudy, Ruling, StudyState
 from node.settings import Settings
 
 _SHOWN_S = 7 * 86400.0  # chosen
@@ -257,31 +258,58 @@ class Console:
         """Return the studies, by alias, that contradict themselves and wait for `release`."""
         return self._ledger.held_studies()
 
-    def retry(self, job_id: str) -> str:
+    def retry(self, job_id: str, *, although_newer: bool = False) -> str:
         """Queue a failed or cancelled job again, or owe again what of a finished one waits for somebody; "" if neither.
+
+        Of a job whose results were recalled the note alone is owed again. `although_newer`: also where a newer
+        revision of the study is already.
 
         Raises
         ------
         SpoolError
             If what the job would measure is no longer held.
+        RulingError
+            If all that waits for somebody waits where a newer revision is.
         """
         known = self._ledger.job_rows(1, ids=[job_id])
-        if known and self._queue.states([job_id]).get(job_id) in (JobState.FAILED, JobState.CANCELLED):
+        decided = self._rulings.of(job_id)
+        is_recalled = decided is not None and decided.ruling is Ruling.RECALLED
+        ended_badly = self._queue.states([job_id]).get(job_id) in (JobState.FAILED, JobState.CANCELLED)
+        if known and ended_badly and not is_recalled:
             inputs_of(self._ledger, job_id)
             self._ledger.reopen(job_id)  # first: a job that is quick would else be forgotten after it has ended
             self._queue.retry(job_id)
             return "job queued again"
-        owed = self._deliveries.owe_again(job_id, now=time.time())
-        return f"{owed} objects owed again" if owed else ""
+        owed = self._deliveries.owe_again(job_id, now=time.time(), although_newer=although_newer or is_recalled)
+        passed_over = self._passed_over(job_id, owed)
+        return f"{owed} objects owed again{passed_over and f'; {passed_over}'}" if owed else ""
+
+    def _passed_over(self, job_id: str, owed: int) -> str:
+        """Return where something still waits, for a newer revision is there; if nothing was owed, that is an error."""
+        passed_over = ", ".join(self._deliveries.passed_over(job_id))
+        why = passed_over and f"newer results of its study are at {passed_over} already"
+        if why and not owed:
+            raise RulingError(f"{job_id}: {why}")
+        return why
 
     def held_at(self, job_id: str) -> list[str]:
         """Return the destinations to which results of a job are held, because they know its study otherwise."""
         rows = self._deliveries.rows(job_id)
         return sorted({one.destination for one in rows if one.state is DeliveryState.HELD})
 
-    def send_anyway(self, job_id: str, destination: str) -> int:
-        """Owe a destination what is held whatever it knows of the study; return of how many objects that is."""
-        return self._deliveries.release(job_id, destination, _who(), now=time.time())
+    def send_anyway(self, job_id: str, destination: str, *, although_newer: bool = False) -> int:
+        """Owe a destination what is held whatever it knows of the study; return of how many objects that is.
+
+        Raises
+        ------
+        RulingError
+            If a newer revision of the study is there.
+        """
+        owed = self._deliveries.release(
+            job_id, destination, _who(), now=time.time(), although_newer=although_newer
+        )  # fmt: skip
+        self._passed_over(job_id, owed)
+        return owed
 
     def release(self, study: str, *, latest: bool) -> int | None:
         """Let a held study gather again with its first or latest content; None if no such study is held."""

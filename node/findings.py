@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from node.dicom.volumes import Volume
 
-SCHEMA_VERSION = "1.2"  # of findings.json, docs/findings.md; the first number changes when a reader must change
+SCHEMA_VERSION = "1.3"  # of findings.json, docs/findings.md; the first number changes when a reader must change
 
 
 VERTEBRAE = tuple(
@@ -154,6 +154,50 @@ class BiopsyPath:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierLesion:
+    """A lesion as an earlier report of this node tells it; None is what it does not tell.
+
+    `level` is one vertebra; the centroid is LPS, in `frame_of_reference`.
+    """
+
+    tracking_identifier: str
+    tracking_uid: str
+    side: Side
+    level: str | None
+    centroid_mm: tuple[float, float, float] | None
+    frame_of_reference: str | None
+    volume_mm3: float | None
+    long_axis_mm: float | None
+    short_axis_mm: float | None
+    enhancement_pct: float | None
+    midline_distance_mm: float | None
+    skin_distance_mm: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierResult:
+    """An earlier report of this node about the same patient: its UIDs, the day of its study, and its lesions."""
+
+    study: str
+    series: str
+    sop_class: str
+    sop_instance: str
+    study_date: str  # YYYYMMDD
+    release: str  # of the node that made it
+    lesions: tuple[EarlierLesion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """That a lesion is one of an earlier result: which, what says so, and how sure that is."""
+
+    lesion: EarlierLesion
+    study_date: str  # of that result, YYYYMMDD
+    basis: str
+    confidence: Literal["high", "medium"]  # by distance in one frame of reference; by level, side and depth
+
+
+@dataclass(frozen=True, slots=True)
 class LesionFindings:
     """One focal enhancing candidate. Positions are LPS millimetres in the frame of reference of the regions."""
 
@@ -179,6 +223,11 @@ class LesionFindings:
     plexus_distance_mm: float | None = None  # from its border to the nearest vessel of the paravertebral plexus
     draining_vessel: bool | None = None  # a vessel joins it with the plexus; None: not assessed
     biopsy: BiopsyPath | None = None  # None: none was looked for, or none is safe; a caveat says which
+    signal_ratio: float | None = None  # signal over that of the reference muscle; where nothing was acquired before
+    reference: str | None = None  # the muscle that it was compared with
+    tracking_identifier: str | None = None  # None: after its number
+    tracking_uid: str | None = None  # of an earlier report that has the same lesion; None: of this analysis
+    prior: Recognition | None = None  # in a result of an older study; None: it was not recognized in any
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,12 +281,19 @@ class Findings:
     suspicion: Suspicion | None = None
     levels: tuple[MuscleFindings, ...] = ()  # each level or slab from the head down, left before right
     answer: TargetedAnswer | None = None  # to what EMG suspects; None: nothing is suspected
+    earlier: tuple[EarlierResult, ...] = ()  # of older studies, newest first, with which this one was compared
 
     @property
     def names_levels(self) -> bool:
         """Whether any region has a vertebral level."""
         locations = [one.location for one in self.muscles] + [one.location for one in self.lesions]
         return any(location is not None and location.level is not None for location in locations)
+
+    @property
+    def unrecognized(self) -> tuple[EarlierLesion, ...]:
+        """The lesions of the newest earlier result that none of this study's was recognized as."""
+        recognized = {one.prior.lesion.tracking_uid for one in self.lesions if one.prior}
+        return tuple(one for result in self.earlier[:1] for one in result.lesions if one.tracking_uid not in recognized)
 
     def to_json(self) -> dict[str, Any]:
         """Return the findings as JSON values, by the schema of docs/findings.md."""
@@ -269,6 +325,8 @@ class Regions:
         "post", "pre" or "mrv": the series whose grid `muscles` and `lesions` have.
     enhancement : ndarray of float32 or None
         Percent, on the same grid; NaN outside the muscles.
+    parts : ndarray of uint8 or None
+        Single muscles, by the labels of `ports.PARTS`, on the same grid; not kept with the job.
     """
 
     muscles: npt.NDArray[np.uint8] | None
@@ -276,6 +334,7 @@ class Regions:
     vessels: npt.NDArray[np.bool_] | None
     reference: str
     enhancement: npt.NDArray[np.float32] | None = None
+    parts: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

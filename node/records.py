@@ -99,7 +99,10 @@ class JobState(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """owed -> stored -> committed -> seen, as far as the destination proves it; the last three wait for an operator."""
+    """owed -> stored -> committed -> seen, as far as the destination proves it.
+
+    Abandoned, parked and held wait for an operator; for what is withdrawn nobody waits.
+    """
 
     OWED = "owed"
     STORED = "stored"  # the destination said so
@@ -108,6 +111,7 @@ class DeliveryState(StrEnum):
     ABANDONED = "abandoned"  # tried for days
     PARKED = "parked"  # it will never take it as it is
     HELD = "held"  # it knows the study otherwise than the result does
+    WITHDRAWN = "withdrawn"  # recalled before it was known to be there
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +340,10 @@ class ResultRole(StrEnum):
     PDF = "pdf"
 
 
+# Series Description of reports of ours begins so: by it they are found in an archive.
+REPORT_SERIES = "PVM measurement report"
+
+
 class Ruling(StrEnum):
     """What holds for the results of a job because people have their say about it."""
 
@@ -382,15 +390,15 @@ class DeliveryRecord:
     Parameters
     ----------
     attempts : int
-        How often it was sent, or tried to be, since it was owed, or owed again.
+        How often it was sent, or tried to be; since it was owed again, that counts one at most before.
     turns : int
         How often something was tried in vain since it came into its state.
+    looks : int
+        How often the destination has answered that it has no such study, since it was owed, or owed again.
     status : str
         What the destination said last, or why it says nothing.
     sent_class, sent_instance : str
         SOP Class and Instance UID of what it got instead of the object (`delivery.fallback`), else "".
-    transaction_uid : str
-        Of the request for storage commitment that is open, else "".
     released_by : str
         Who sent it although the destination knows the study otherwise, else "".
     """
@@ -401,10 +409,10 @@ class DeliveryRecord:
     state: DeliveryState
     attempts: int
     turns: int
+    looks: int
     status: str
     sent_class: str = ""
     sent_instance: str = ""
-    transaction_uid: str = ""
     released_by: str = ""
 
 

@@ -1,20 +1,23 @@
-"""A delivered report made again from what the node still holds, to compare its numbers and its UIDs.
+"""A delivered report made again from what the node still holds, to compare its numbers, its codes and its UIDs.
 
-The job is done again as it was told (`job.task` in the ledger): the same instances, whose digests are looked at, and
-the settings of that day. Nothing is written but a temporary folder, and nothing sent.
+The job is done again as it was told (`job.task` in the ledger): the same instances and earlier results, whose digests
+are looked at, and the settings of that day. Nothing is written but a temporary folder, and nothing sent. A report that
+says that there is no result comes out again if the measurement still does not end, and differs in all if it now does.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node import process
-from node.errors import ReplayError
+from node.errors import NodeError, ReplayError, SpoolError
 from node.jobs import sandbox
+from node.jobs.answers import NOT_MEASURED, NOT_REPORTED, REFUSALS, Answer
 from node.jobs.steps import Task
 from node.ledger import open_database
 from node.ledger.ledger import Ledger
@@ -26,7 +29,7 @@ _UIDS = ("UID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Refe
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What came out: the job, how many numbers and UIDs were compared, and each that differs, in words."""
+    """What came out: the job, how many numbers, codes and UIDs were compared, and each that differs, in words."""
 
     job: str
     compared: int
@@ -52,12 +55,7 @@ def replay(settings: Settings, sop_instance: str) -> Replay:
     task = Task.from_json(told)
     with tempfile.TemporaryDirectory(prefix="paraspinal-replay-") as folder:
         task.write(Path(folder))
-        sandbox.run_step("measure", Path(folder), settings.jobs)
-        made = [
-            one
-            for one in sandbox.run_step("report", Path(folder), settings.jobs)["objects"]
-            if one["role"] == record.role
-        ]
+        made = [one for one in _answer(Path(folder), settings)["objects"] if one["role"] == record.role]
         if not made:
             raise ReplayError("no report came out of it")
         again = dcmread(Path(folder, made[0]["file"]))
@@ -66,8 +64,23 @@ def replay(settings: Settings, sop_instance: str) -> Replay:
     return Replay(record.job, len(before), tuple(_differences(before, now)))
 
 
+def _answer(folder: Path, settings: Settings) -> Answer:
+    """Do a job's steps again, and answer as the pipeline does: what cannot be measured gets a report that says so."""
+    step: Callable[..., Answer] = partial(sandbox.run_step, folder=folder, limits=settings.jobs)
+    try:
+        step("measure")
+    except SpoolError:
+        raise
+    except NodeError:
+        return step("refuse", code=NOT_MEASURED, text=REFUSALS[NOT_MEASURED])
+    try:
+        return step("report")
+    except NodeError:
+        return step("refuse", code=NOT_REPORTED, text=REFUSALS[NOT_REPORTED])
+
+
 def _compared(report: Dataset, *, with_own_uid: bool) -> Iterator[tuple[str, str]]:
-    """Yield each number and UID of a report, and which release made it, by a name that tells its place."""
+    """Yield each number, code and UID of a report, and which release made it, by a name that tells its place."""
     yield "release", str(report.SoftwareVersions)
     if with_own_uid:
         yield "SOP Instance UID", str(report.SOPInstanceUID)
@@ -81,6 +94,8 @@ def _content(item: Dataset, place: str) -> Iterator[tuple[str, str]]:
         here = f"{place}/{number} {names[0].CodeMeaning if names else one.ValueType}"
         for measured in one.get("MeasuredValueSequence", ()):
             yield here, f"{measured.NumericValue} {measured.MeasurementUnitsCodeSequence[0].CodeValue}"
+        for code in one.get("ConceptCodeSequence", ()):
+            yield f"{here} code", f"{code.CodeValue} {code.CodingSchemeDesignator}"
         for each in (one, *one.get("ReferencedSOPSequence", ())):
             for keyword in _UIDS:
                 if keyword in each:

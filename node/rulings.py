@@ -17,6 +17,7 @@ from node.eventlog import Event
 from node.ledger import open_database
 from node.ledger.rulings import Rulings, WaitingRow
 from node.records import ResultRecord, ResultRole, Ruling
+from node.report.gate import check_verified
 from node.report.rulings import RECALL_REASONS, rejection_note, verified
 from node.settings import Settings
 from node.spool import Results
@@ -50,25 +51,31 @@ class Decisions:
         ------
         RulingError
             If there is nothing to approve, or the person is not named as a report needs it.
+        GateError
+            If the verified report does not pass the output gate.
         """
         results = self._of(job)
         report = next((one for one in reversed(results) if one.role == ResultRole.SR), None)
         if report is None:
             raise RulingError(f"{job}: it has no report")
-        if self._rulings.is_outdated(job):
-            raise RulingError(f"{job}: newer results of the study have been made; see: jobs list")
+        obstacle = self._rulings.obstacle(job)  # here for the sake of what need not be made then
+        if obstacle:
+            raise RulingError(f"{job}: {obstacle}")
         was_sent = self._rulings.was_sent(report.sop_instance)
         organization = organization or self._settings.review.organization or self._settings.report.institution
         made = verified(
             self._read(report), name=name, organization=organization, moment=_now(), replaces=was_sent
         )  # fmt: skip
+        segmentations = [self._read(one) for one in results if one.role == ResultRole.SEG]
+        check_verified(made, self._read(report), segmentations)
         record = self._stored(made, job, ResultRole.SR)
         owed = {
             one.name: {each.sop_instance for each in (*results, record) if one.gets(each.role)} - {report.sop_instance}
             for one in self._settings.destination
         }
-        if not self._rulings.approve(job, [record], owed, name, reason, now=time.time()):
-            raise RulingError(f"{job}: it is {self._ruling(job)} already")
+        obstacle = self._rulings.approve(job, [record], owed, name, reason, now=time.time())
+        if obstacle:
+            raise RulingError(f"{job}: {obstacle}")
         eventlog.record(Event.RESULTS_APPROVED, job=job)
         return sorted(owed)
 
@@ -87,7 +94,7 @@ class Decisions:
             If none has any, or they were recalled before.
         """
         results = [one for one in self._of(job) if self._rulings.was_sent(one.sop_instance)]
-        if self._ruling(job) in (Ruling.RECALLED, Ruling.REJECTED):
+        if self._ruling(job) is Ruling.RECALLED:
             raise RulingError(f"{job}: it is {self._ruling(job)} already")
         if not self._rulings.holders(job):
             raise RulingError(f"{job}: no destination holds results of it")
@@ -96,6 +103,8 @@ class Decisions:
         )  # fmt: skip
         record = self._stored(note, job, ResultRole.KO)
         holders = self._rulings.recall(job, record, name, f"{title}: {text}", now=time.time())
+        if not holders:  # by somebody else, this moment
+            raise RulingError(f"{job}: it is {self._ruling(job)} already")
         eventlog.record(Event.RESULTS_RECALLED, job=job, destinations=len(holders))
         return holders
 

@@ -198,6 +198,7 @@ class AnalysisSettings(Section):
     least_post_only_ratio: Positive = 1.5
     vessel_ratio: Positive = 1.5
     ring_mm: Positive = 5.0
+    least_mrv_coverage: Annotated[float, Field(gt=0, le=1)] = 0.8
     biopsy_angle_deg: Annotated[float, Field(ge=0, lt=90)] = 60.0
     biopsy_tilt_deg: Annotated[float, Field(ge=0, lt=90)] = 20.0
     canal_margin_mm: Positive = 10.0
@@ -290,7 +291,7 @@ class ArchiveSettings(Section):
     tls_name: str = ""
     how: Literal["move", "get"] = "move"
     counts: Literal["study", "series", "off"] = "study"
-    pull: tuple[Literal["missing", "localizers", "priors"], ...] = ()
+    pull: tuple[Literal["missing", "localizers", "priors", "results"], ...] = ()
     most_priors: Annotated[int, Field(ge=1)] = 2
     prior_days: Annotated[int, Field(ge=1)] = 1825
 

@@ -22,7 +22,8 @@ from node.dicom.identifiers import SeriesUID
 from node.errors import HeaderError
 from node.eventlog import alias
 from node.ledger import open_database
-from node.ledger.ledger import Ledger, SeriesRow
+from node.ledger.ledger import Ledger
+from node.ledger.overview import SeriesRow
 from node.records import Role, RoleDecision, StackKey, StudyState
 from node.settings import Settings
 from node.spool import SpoolReader

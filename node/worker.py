@@ -27,7 +27,7 @@ from node.jobs import sandbox
 from node.jobs.pipeline import MEASURE, Pipeline
 from node.jobs.port import JobQueue
 from node.jobs.watch import CancelWatch, Reconciler, Settler
-from node.ledger import Deliveries, open_database
+from node.ledger import Deliveries, Promises, open_database
 from node.ledger.expectations import Expectations
 from node.ledger.ledger import Ledger
 from node.ledger.retrievals import Retrievals
@@ -65,12 +65,13 @@ class Worker:
         process.offer_to_oom_killer(_OOM_SCORE)
         self._settings = settings
         self._stopping = threading.Event()
+        plugins.check_times(settings)
         data_dir = process.open_data_dir(settings)
         spool, self._results = SpoolReader(data_dir / process.SPOOL), Results(data_dir / process.RESULTS)
         ledger = Ledger(open_database(data_dir / process.DATABASE))
         self._queue = JobQueue(ledger.engine, executor_id=_EXECUTOR, lock_file=data_dir / process.WORKER_LOCK)
         self._cancel = CancelWatch(self._queue)
-        self._deliveries = Deliveries(ledger.database)
+        self._deliveries, self._promises = Deliveries(ledger.database), Promises(ledger.database)
         self._outboxes = {
             name: self._outbox(one, destination)
             for one, (name, destination) in zip(settings.destination, destinations(settings).items(), strict=True)
@@ -133,7 +134,9 @@ class Worker:
         commitment = CommitmentRequester(
             one,
             caller,
-            lambda report: self._deliveries.reported(report, wait_s=settings.delivery.wait_s, now=time.time()),
+            lambda report: self._promises.reported(
+                report, wait_s=settings.delivery.wait_s, attempts=settings.delivery.attempts, now=time.time()
+            ),
         )
         return Outbox(
             destination, self._deliveries, self._results, settings.delivery,

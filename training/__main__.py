@@ -24,15 +24,15 @@ from torch import nn
 from node.analysis.network import WINDOW, Class
 from training import checkpoint
 from training.checkpoint import State
-from training.slices import HELD_OUT, pair
-from training.source import Pair, slices
+from training.slices import HELD_OUT, Pair, mirrored, pair
+from training.source import slices
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE / "weights" / "segmenter.pt"
 BATCH, NEW = 8, 2  # slices a step, and how many of them are new; the others are taken again
 KEPT = 2400  # slices that may be taken again: 0.25 GB. A slice costs a tenth of a second to draw and to learn from
-PART, PARTS = (96, 112), 0.7  # rows and columns of a part of the window, and how many of the steps see only that
-HELD_OUT_SLICES = 96
+PART, PARTS = (112, 128), 0.7  # rows and columns of a part of the window, and how many of the steps see only that
+HELD_OUT_SLICES = 64
 SIDES = {
     "left": (Class.MULTIFIDUS_LEFT, Class.ERECTOR_LEFT),
     "right": (Class.MULTIFIDUS_RIGHT, Class.ERECTOR_RIGHT),
@@ -86,7 +86,7 @@ def held_out_dice(state: State, pairs: list[Pair], device: str) -> dict[str, flo
 
 
 def _parts(batch: list[Pair], rng: np.random.Generator) -> list[Pair]:
-    """Return the batch, or for most steps a part of each window: half the time to learn from, at other places."""
+    """Return the batch, or for most steps a part of each window: less time to learn from, at other places."""
     if rng.random() >= PARTS:
         return batch
     row = int(rng.integers(WINDOW[0] // 16, WINDOW[0] - PART[0] + 1))
@@ -132,7 +132,7 @@ def main() -> None:
     rng = np.random.default_rng(state.slices)
     source = slices(state.slices, workers=wanted.workers)
     held_out = [pair(HELD_OUT + i) for i in range(HELD_OUT_SLICES)]
-    kept: deque[Pair] = deque((next(source) for _ in range(128)), maxlen=KEPT)
+    kept: deque[Pair] = deque((next(source) for _ in range(4 * BATCH)), maxlen=KEPT)
     state.slices += len(kept)
     losses: deque[float] = deque(maxlen=wanted.every)
     first_step, gone = state.steps, 0.0
@@ -144,7 +144,7 @@ def main() -> None:
         new = [next(source) for _ in range(NEW)]
         kept.extend(new)
         state.slices += len(new)
-        again = [kept[i] for i in rng.integers(0, len(kept), BATCH - len(new))]
+        again = [mirrored(kept[i]) if rng.random() < 0.5 else kept[i] for i in rng.integers(0, len(kept), BATCH - NEW)]
         losses.append(learn(state, _parts(new + again, rng), float(rate), wanted.device))
         if state.steps % wanted.every == 0 or gone >= 1 or stop.asked:
             _note(

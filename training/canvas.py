@@ -50,7 +50,7 @@ POSTERIOR = (Class.MULTIFIDUS_LEFT, Class.MULTIFIDUS_RIGHT, Class.ERECTOR_LEFT, 
 
 # Where the rows of the tables below stand along the spine. Between them is interpolated.
 LEVELS = ("S3", "S1", "L5", "L3/L4", "L1", "T10", "T6", "T2", "C6", "C3")
-S1, L5, L1, T10, T2, C6 = 1.0, 2.0, 4.0, 5.0, 7.0, 8.0
+S1, L5, L34, L1, T10, T2, C6 = 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 8.0
 # Half sizes of canal and vertebra, mm, rounded from anatomy textbooks.
 _CANAL_WIDTH = (7, 12, 13, 12, 11, 8.5, 8, 9, 11.5, 12)
 _CANAL_DEPTH = (4, 7, 8, 8, 8.5, 7.5, 7.5, 7.5, 7, 7.5)
@@ -170,7 +170,8 @@ class Canvas:
         y = (row - skin_row) * PIXEL_MM
         x, y = x * np.cos(tilt) + y * np.sin(tilt), -x * np.sin(tilt) + y * np.cos(tilt)
         x, y = x / (size * u(0.94, 1.06)), y / size + shear * x + self.skin
-        warp = [smooth_field(rng, 26, u(0.2, 2.0)) + smooth_field(rng, 75, u(0, 3.5)) for _ in range(2)]
+        bent = 1.0 if rng.random() < 0.7 else u(1, 2)
+        warp = [smooth_field(rng, 26, u(0.2, 2.0) * bent) + smooth_field(rng, 75, u(0, 3.5) * bent) for _ in range(2)]
         self.x, self.y = x + warp[0], y + warp[1]
 
     def ellipse(self, cx: float, cy: float, a: float, b: float, power: float = 2.0, turn: float = 0.0) -> Mask:

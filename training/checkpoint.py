@@ -26,10 +26,7 @@ class State:
         keep = min(MEAN_KEEPS, (1 + self.steps) / (10 + self.steps))
         ours = self.net.state_dict()
         for name, value in self.mean.state_dict().items():
-            if value.dtype.is_floating_point:
-                value.lerp_(ours[name], 1 - keep)
-            else:
-                value.copy_(ours[name])
+            value.lerp_(ours[name], 1 - keep)
 
 
 def fresh(rate: float, device: str = "cpu") -> State:
@@ -62,12 +59,8 @@ def load(path: Path, rate: float, device: str = "cpu") -> State:
     """Return the state that `save` or `save_small` wrote; without moments the optimiser begins anew."""
     kept: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     state = fresh(rate, device)
-    state.net.load_state_dict(
-        {name: value.float() if value.dtype is torch.float16 else value for name, value in kept["net"].items()}
-    )
-    state.mean.load_state_dict(
-        {name: value.float() if value.dtype is torch.float16 else value for name, value in kept["mean"].items()}
-    )
+    state.net.load_state_dict(_whole(kept["net"]))
+    state.mean.load_state_dict(_whole(kept["mean"]))
     if "optimizer" in kept:
         state.optimizer.load_state_dict(kept["optimizer"])
     state.steps, state.slices = kept["steps"], kept["slices"]
@@ -78,5 +71,9 @@ def _optimizer(net: UNet, rate: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(net.parameters(), rate, weight_decay=1e-4)
 
 
+def _whole(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.float() for name, value in weights.items() if name.endswith((".weight", ".bias"))}
+
+
 def _halved(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value.half() if value.dtype is torch.float32 else value for name, value in weights.items()}
+    return {name: value.half() for name, value in weights.items()}

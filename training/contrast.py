@@ -92,6 +92,10 @@ def draw_contrast(rng: np.random.Generator) -> Contrast:
     elif kind == "opposed":
         phase = -1
     _flow(rng, kind, water, agent)
+    if rng.random() < 0.6:  # fat within a muscle fills few pixels wholly
+        part = rng.uniform(0.3, 1)
+        for signal in (water, fat):
+            signal[Tissue.INNER_FAT] = part * signal[Tissue.INNER_FAT] + (1 - part) * signal[Tissue.MUSCLE]
     if rng.random() < 0.35:
         _like_muscle(rng, water)
     if rng.random() < 0.5:
@@ -138,9 +142,10 @@ def _by_chance(rng: np.random.Generator) -> Signals:
     muscle = signal[Tissue.MUSCLE]
     if abs(signal[Tissue.FAT] - muscle) < 0.2:  # else nothing could be seen
         signal[Tissue.FAT] = np.clip(muscle + rng.choice([-1, 1]) * rng.uniform(0.2, 0.6), 0.02, 1.2)
-    signal[Tissue.INNER_FAT] = signal[Tissue.FAT] + rng.normal(0, 0.05)
+    signal[Tissue.INNER_FAT] = muscle + (signal[Tissue.FAT] - muscle) * rng.uniform(0.3, 1.1)
+    alike = rng.choice([0.02, 0.08])
     for other in _MUSCLES:
-        signal[other] = muscle + rng.normal(0, 0.02)
+        signal[other] = muscle + rng.normal(0, alike)
     signal[Tissue.AIR] = signal[Tissue.METAL] = 0
     signal[Tissue.LUNG], signal[Tissue.CORTEX] = rng.uniform(0, 0.15, 2)
     signal[Tissue.LESION] = muscle * rng.uniform(0.4, 3.5)

@@ -2,8 +2,7 @@
 
     python -m training.export [WEIGHTS] [--out node/analysis/models]
 
-Batch normalisation is folded into the convolutions before it, so the file holds nothing but convolutions. Refused
-unless ONNX Runtime and torch agree on random input, at three sizes.
+Refused unless ONNX Runtime and torch agree on random input, at three sizes.
 """
 
 import argparse
@@ -21,10 +20,11 @@ from torch import nn
 from node.analysis.network import PIXEL_MM, WINDOW, Class
 from training import checkpoint
 from training.__main__ import WEIGHTS
-from training.unet import UNet
+from training.unet import EPSILON, InstanceNorm, UNet
 
 MODELS = Path(__file__).resolve().parents[1] / "node" / "analysis" / "models"
 TOLERANCE = 2e-5  # of the largest logit
+GENERATION = 2  # of the architecture: 1 normalised by batches
 OPSET, IR_VERSION = 17, 8  # old enough for ONNX Runtime 1.16
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     path.write_bytes(model)
     contract = {
         "name": "paraspinal-unet",
-        "version": f"1.{state.steps}",
+        "version": f"{GENERATION}.{state.steps}",
         "licence": "Apache-2.0",
         "training_data": "slices drawn by training/ of this repository; no image of a patient",
         "steps": state.steps,
@@ -126,24 +126,28 @@ class _Graph:
         return name
 
     def convolution(
-        self, seen: str, weight: np.ndarray, bias: np.ndarray, *, padding: int, output: str | None = None
+        self, seen: str, weight: np.ndarray, bias: np.ndarray | None = None, *, padding: int, output: str | None = None
     ) -> str:
         number = len(self.nodes)
-        names = self.constant(f"weight_{number}", weight), self.constant(f"bias_{number}", bias)
+        names = [self.constant(f"weight_{number}", weight)]
+        if bias is not None:
+            names.append(self.constant(f"bias_{number}", bias))
         return self.add("Conv", seen, *names, output=output, pads=[padding] * 4, kernel_shape=list(weight.shape[2:]))
 
     def block(self, block: nn.Module, seen: str) -> str:
-        """Add two convolutions, each with its normalisation folded in."""
+        """Add two convolutions, each with its normalisation."""
         layers = list(block.children())
         for convolution, norm in ((layers[0], layers[1]), (layers[3], layers[4])):
             assert isinstance(convolution, nn.Conv2d)
-            assert isinstance(norm, nn.BatchNorm2d)
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            gain = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach()
-            weight = (convolution.weight.detach() * gain[:, None, None, None]).numpy()
-            bias = (norm.bias - norm.running_mean * gain).detach().numpy()
-            seen = self.add("LeakyRelu", self.convolution(seen, weight, bias, padding=1), alpha=0.01)
+            assert isinstance(norm, InstanceNorm)
+            seen = self.convolution(seen, convolution.weight.detach().numpy(), padding=1)
+            number = len(self.nodes)
+            scales = [
+                self.constant(f"{name}_{number}", value.detach().numpy())
+                for name, value in (("gain", norm.weight), ("shift", norm.bias))
+            ]
+            seen = self.add("InstanceNormalization", seen, *scales, epsilon=EPSILON)
+            seen = self.add("LeakyRelu", seen, alpha=0.01)
         return seen
 
 

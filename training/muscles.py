@@ -4,7 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from node.analysis.network import Class
-from training.canvas import POSTERIOR, SHARE, T2, Canvas, Tissue, smooth_field
+from training.canvas import L34, POSTERIOR, SHARE, T2, Canvas, Tissue, smooth_field
 
 # Along LEVELS, mm, from the same outlines as in `canvas`: lateral extent of multifidus in its dorsal and its ventral
 # quarter, and how far its top lies below the dorsal surface of the compartment.
@@ -26,8 +26,12 @@ def deep_muscles(page: Canvas) -> None:
     ):  # fmt: skip
         if quadratus * u(0.6, 1.3) > 0.45:
             a, b = u(12, 22), u(4, 9.5)
-            turn = side * u(-0.1, 0.75)
-            muscle = page.ellipse(side * u(48, 68), -u(-6, 12), a, b, 2.2, turn) & page.body
+            place = u(0.55, 0.9)  # of the lateral extent of the compartment, against whose front it mostly lies
+            front = page.top - float(np.interp(place, SHARE, page.ventral))
+            rise = float(np.interp(place - 0.12, SHARE, page.ventral) - np.interp(place + 0.12, SHARE, page.ventral))
+            turn = -side * np.arctan2(rise, 0.24 * page.wide) * u(0.3, 1.2)
+            middle = front - b * u(0.5, 1.3) if rng.random() < 0.75 else -u(-6, 12)
+            muscle = page.ellipse(side * place * page.wide, middle, a, b, 2.2, turn) & page.body
             page.put(muscle, Tissue.DEEP_MUSCLE, quadratus_label)
         a, b = psoas_a * size * u(0.88, 1.12), psoas_b * size * u(0.88, 1.12)
         if min(a, b) > 4:
@@ -48,6 +52,7 @@ def posterior_muscles(page: Canvas) -> None:
     height = page.ventral[2] - page.dorsal[2]
     wasted = rng.choice([0, 1, -1, 2], p=[0.84, 0.05, 0.05, 0.06])
     plane = u(0.2, 2.2)
+    groove = u(4, 16) if page.level < L34 + 0.3 and rng.random() < 0.3 else 0.0  # fat beside the spinous process
     tent = u(1, 8) if rng.random() < 0.2 else 0.0  # fat below the aponeurosis
     for side, multifidus, erector in (
         (1, Class.MULTIFIDUS_LEFT, Class.ERECTOR_LEFT), (-1, Class.MULTIFIDUS_RIGHT, Class.ERECTOR_RIGHT),
@@ -68,14 +73,17 @@ def posterior_muscles(page: Canvas) -> None:
         below = np.float32(page.top) - page.y  # depth below the dorsal surface
         upper = np.interp(share, SHARE, dorsal).astype(np.float32)
         lower = np.interp(share, SHARE, np.maximum(ventral, dorsal + 1)).astype(np.float32)
+        upward = np.clip((lower - below) / np.maximum(lower - upper, 1), 0, 1)  # 0 at the lamina, 1 at the top
         muscle = (
-            (lateral > inner_edge)
+            (lateral > inner_edge + groove * u(0.6, 1.2) * np.clip(1 - upward / u(0.3, 0.9), 0, 1))
             & (lateral < width * (0.93 + 0.07 * thin))
             & (below > upper)
             & (below < lower)
             & page.body
         )
-        upward = np.clip((lower - below) / np.maximum(lower - upper, 1), 0, 1)  # 0 at the lamina, 1 at the top
+        if groove:
+            beside = (lateral > 0) & (lateral < inner_edge + 1.2 * groove) & (below > upper) & (below < lower)
+            page.put(beside & page.body, Tissue.INNER_FAT)
         border = ventral_edge + (dorsal_edge - ventral_edge) * upward + rng.normal(0, 1.5)
         border = border + u(0, 0.25) * ventral_edge * np.sin(np.pi * upward)
         deep = below > multifidus_top + upper * u(0.2, 0.8) + u(-1, 1)
@@ -98,24 +106,35 @@ def posterior_muscles(page: Canvas) -> None:
 
 
 def fat_within(page: Canvas) -> None:
+    """Draw fat in the muscles: planes; then none, flecks, streaks, or a seep that thins out from one border."""
     rng = page.rng
     u = rng.uniform
     muscle = np.isin(page.label, POSTERIOR)
     for plane in page.planes:
         page.tissue[plane & muscle] = Tissue.INNER_FAT
-    if not muscle.any() or rng.random() < 0.25:
+    if not muscle.any() or rng.random() < 0.35:
         return
     share = np.full(2, rng.beta(1, 2.6) * 0.65)
     if rng.random() < 0.2:
         share[rng.integers(2)] *= u(1.2, 3)
-    wide = u(4, 9) if rng.random() < 0.7 else u(9, 20)
-    streaks = ndimage.gaussian_filter(smooth_field(rng, wide, 1.0), [u(0.3, 1.0), 0.5])
-    streaks = streaks + np.where(np.isin(page.label, POSTERIOR[:2]), u(0, 0.7), 0)
-    streaks = streaks - rng.normal(0, 0.02) * (page.y - page.top)  # more at the top or at the lamina
+    kind = rng.random()
+    if kind < 0.35:  # flecks
+        pattern = smooth_field(rng, u(4, 9) if rng.random() < 0.7 else u(9, 20), 1.0)
+    elif kind < 0.7:  # streaks, along the one direction or the other
+        along = u(1.5, 5), u(0.3, 0.7)
+        noise = rng.standard_normal(muscle.shape, dtype=np.float32)
+        pattern = ndimage.gaussian_filter(noise, along if rng.random() < 0.6 else along[::-1])
+        pattern = pattern / np.float32(max(float(pattern.std()), 1e-6))
+        share = share * 0.6
+    else:  # a seep: single pixels, as many as there is fat
+        pattern = rng.standard_normal(muscle.shape, dtype=np.float32) + smooth_field(rng, u(8, 30), u(0, 1.2))
+    pattern = ndimage.gaussian_filter(pattern, u(0.2, 0.7))
+    pattern = pattern + np.where(np.isin(page.label, POSTERIOR[:2]), u(0, 0.7), 0)
+    pattern = pattern - rng.normal(0, 0.02) * (page.y - page.top)  # more at the top or at the lamina
     for side, part in ((1, share[0]), (-1, share[1])):
         here = muscle & (side * page.x > 0)
         if here.any() and part > 0.01:
-            page.tissue[here & (streaks > np.quantile(streaks[here], 1 - min(part, 0.8)))] = Tissue.INNER_FAT
+            page.tissue[here & (pattern > np.quantile(pattern[here], 1 - min(part, 0.8)))] = Tissue.INNER_FAT
 
 
 def fascia(page: Canvas) -> None:

@@ -4,13 +4,8 @@ import multiprocessing
 from collections.abc import Iterator
 from multiprocessing.queues import Queue
 
-import numpy as np
-import numpy.typing as npt
+from training.slices import Pair, pair
 
-from training.canvas import Codes
-from training.slices import pair
-
-Pair = tuple[npt.NDArray[np.float16], Codes]
 _AHEAD = 64  # slices each process may be ahead of the learner: 7 MB
 
 

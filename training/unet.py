@@ -6,6 +6,29 @@ from torch import nn
 from node.analysis.network import Class
 
 WIDTHS = (16, 32, 64, 128, 192)
+EPSILON = 1e-5  # added to the variance of a channel
+
+
+class InstanceNorm(nn.Module):
+    """Bring each channel of each slice to mean 0 and spread 1, then scale it.
+
+    Statistics of other slices take no part, in learning or afterwards: those of drawn slices do not fit real ones
+    (docs/model-card.md).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, seen: torch.Tensor) -> torch.Tensor:
+        """Return the normalised channels, shape as given."""
+        # Slice by slice with the kernel of batch normalisation: it keeps the order of memory, and so takes half as long
+        # as torch's own instance normalisation on a CPU (measured 2026-11-26).
+        return torch.cat([
+            nn.functional.batch_norm(one, None, None, self.weight, self.bias, training=True, eps=EPSILON)
+            for one in seen.split(1)
+        ])  # fmt: skip
 
 
 def _two_convolutions(inputs: int, outputs: int) -> nn.Sequential:
@@ -13,7 +36,7 @@ def _two_convolutions(inputs: int, outputs: int) -> nn.Sequential:
     for channels in (inputs, outputs):
         layers += [
             nn.Conv2d(channels, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
+            InstanceNorm(outputs),
             nn.LeakyReLU(0.01, inplace=True),
         ]
     return nn.Sequential(*layers)

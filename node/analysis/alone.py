@@ -1,5 +1,6 @@
 """Series that stand alone: what can be said of a study that has no contrast pair."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +9,13 @@ from node.analysis.dixon import fat_fraction
 from node.analysis.enhancement import lean_muscle
 from node.analysis.foci import look_for_foci, look_for_vessels
 from node.analysis.grid import Grid, masked_mean, part, smooth
-from node.analysis.lesions import Scene
-from node.analysis.muscles import box_of, find_muscles
+from node.analysis.lesions import Lesion, Scene
+from node.analysis.muscles import box_of, check_slices, find_muscles
 from node.analysis.pictures import pictures_of
 from node.analysis.plexus import with_supply
 from node.analysis.regional import Signals, measure_regional
 from node.analysis.results import Tools, placed, refusal, regions_on, result
-from node.analysis.venography import Venography
+from node.analysis.venography import Venography, check_coverage
 from node.analysis.verdict import Verdict
 from node.dicom.volumes import Volume
 from node.findings import Measurement, Note, Regions
@@ -30,22 +31,26 @@ def measure_post(post: Grid, mrv: Venography | None, verdict: Verdict, tools: To
         return refusal(verdict, tools)
     box = box_of(found, post.spacing_mm)
     muscles, after, places = found.within(box), post.signal[box], tools.places(post, box)
+    verdict += check_slices(muscles, places)
     lean = lean_muscle(after, muscles.sides > 0, post.spacing_mm)
     level = masked_mean(after, lean, lambda one: smooth(one, 25.0, post.spacing_mm))
     flat: Array = after / level.clip(min=1e-6)  # without the coil's shading
 
     vessels, unseen = look_for_vessels(mrv, post, found, tools)
-    near = None if vessels is None else vessels.share[box]
+    vessels = None if vessels is None else vessels.within(box)
+    near = None if vessels is None else vessels.share
+    unseen += Verdict() if vessels is None else check_coverage(vessels, muscles.sides, settings)
     signals = Signals(post.geometry.voxel_mm3, post=after, vessels=near)
     regional = measure_regional(muscles, signals, signals, places, settings)
     scene = Scene(
         None, flat, muscles.sides, lean, muscles.body, None if near is None else near >= 0.5,
-        part(post.geometry, box), post.slices_along,
+        part(post.geometry, box), post.slices_along, parts=muscles.parts,
     )  # fmt: skip
     lesions, fault = look_for_foci(np.ones_like(flat), flat, scene, 0.0, tools)
+    lesions = tuple(_with_signal(one, after) for one in lesions)
     lesions, supply = with_supply(lesions, muscles, vessels, scene.geometry, settings)
     verdict += fault + unseen + supply + Verdict(
-        caveats=(Note("POST-ONLY", "Candidates are of low confidence: fat in the muscle can look the same."),),
+        caveats=(Note("POST-ONLY", _low_confidence(lesions)),),
         refusals=(Note("POST-ONLY", "There is no pre-contrast series: enhancement is not measured."),),
     )  # fmt: skip
     lesions = placed(lesions, places)
@@ -54,6 +59,21 @@ def measure_post(post: Grid, mrv: Venography | None, verdict: Verdict, tools: To
         regions_on(post, box, muscles.sides, lesions, None if vessels is None else vessels.as_acquired()),
     )  # fmt: skip
     return replace(measurement, pictures=pictures_of(scene, after, None, lesions, vessels, regional))
+
+
+def _with_signal(lesion: Lesion, post: Array) -> Lesion:
+    """Return the lesion with its signal as it was acquired."""
+    return replace(lesion, findings=replace(lesion.findings, post_signal=float(np.median(post[lesion.region]))))
+
+
+def _low_confidence(lesions: Sequence[Lesion]) -> str:
+    said = "Candidates are of low confidence: fat in the muscle can look the same."
+    ratios = [
+        f"candidate {one.findings.number} {one.findings.signal_ratio:.1f} times"
+        for one in lesions
+        if one.findings.signal_ratio is not None
+    ]
+    return f"{said} Signal after contrast, against the muscle: {', '.join(ratios)}." if ratios else said
 
 
 def measure_venography(venography: Venography, verdict: Verdict, tools: Tools) -> Measurement:
@@ -68,7 +88,9 @@ def measure_venography(venography: Venography, verdict: Verdict, tools: Tools) -
     box = box_of(found, mrv.spacing_mm)
     vessels = venography.vessels(found.sides > 0)
     signals = Signals(mrv.geometry.voxel_mm3, vessels=vessels[box].astype(np.float32))
-    regional = measure_regional(found.within(box), signals, signals, tools.places(mrv, box), tools.settings)
+    muscles, places = found.within(box), tools.places(mrv, box)
+    verdict += check_slices(muscles, places)
+    regional = measure_regional(muscles, signals, signals, places, tools.settings)
     regions = Regions(mrv.as_acquired(found.sides), None, mrv.as_acquired(vessels), "mrv")
     return result(("mrv",), None, regional, (), verdict, tools, regions)
 
@@ -83,6 +105,8 @@ def measure_pre(pre: Grid, fat: Volume | None, verdict: Verdict, tools: Tools) -
     signals = Signals(
         pre.geometry.voxel_mm3, pre=pre.signal[box], fat_fraction=None if fraction is None else fraction[box]
     )
-    regional = measure_regional(found.within(box), signals, signals, tools.places(pre, box), tools.settings)
-    regions = regions_on(pre, box, found.sides[box], reference="pre")
-    return refusal(verdict + found.verdict + fault, tools, regional=regional, regions=regions)
+    muscles, places = found.within(box), tools.places(pre, box)
+    regional = measure_regional(muscles, signals, signals, places, tools.settings)
+    regions = regions_on(pre, box, muscles.sides, reference="pre")
+    verdict += found.verdict + fault + check_slices(muscles, places)
+    return refusal(verdict, tools, regional=regional, regions=regions)

@@ -18,15 +18,20 @@ def answer(
     refusals: Sequence[Note],
     given: int | None,
     settings: AnalysisSettings,
+    *,
+    caveats: Sequence[Note] = (),
 ) -> TargetedAnswer:
     """Return the answer to what EMG suspects; `given` is the grade, None if foci were not judged."""
     sides = list(Side) if asked.side == "both" else [Side(asked.side)]
     rows = [one for one in levels if one.muscle == POSTERIOR]
-    codes = ", ".join(dict.fromkeys(one.code for one in refusals)) or "no code"
+    codes = ", ".join(dict.fromkeys(one.code for one in refusals)) or "no series before and after contrast"
+    measured = any(one.enhancement_pct is not None for one in rows)
+    lacking = "too little lean muscle" if measured else codes  # where a level has no enhancement
+    left_out = next((one.text for one in caveats if one.code == "SEG-PART"), "")
     on_side = [one for one in lesions if one.side in sides]
     no_foci = "No focal candidate." if given is not None else f"Focal candidates were not judged ({codes})."
     if not any(_level(one) for one in rows):
-        return _unmatched(asked, [one for one in rows if one.side in sides], on_side, no_foci, codes)
+        return _unmatched(asked, [one for one in rows if one.side in sides], on_side, no_foci, codes, left_out)
 
     suspected = _vertebrae(asked)
     near = vertebrae_near(asked, settings)
@@ -35,7 +40,7 @@ def answer(
         for side in sides:
             row = next((one for one in rows if _level(one) == vertebra and one.side is side), None)
             other = next((one for one in rows if _level(one) == vertebra and one.side is side.other), None)
-            said.append(f"At {vertebra} {side}: {_measured(row, other, codes, settings)}.")
+            said.append(f"At {vertebra} {side}: {_measured(row, other, lacking, settings)}.")
     here = [one for one in on_side if _named(one) & set(suspected)]
     there = [one for one in on_side if _named(one) & set(near) and one not in here]
     outlined = {(_level(one), one.side) for one in rows}
@@ -47,6 +52,7 @@ def answer(
     unnamed = [one for one in on_side if not _named(one)]
     if unnamed:
         said.append(f"Of unknown level: {_candidates(unnamed)}")
+    said.append(left_out)
     chosen = [one for one in rows if _level(one) in near]
     return TargetedAnswer(
         statement=" ".join(one for one in said if one),
@@ -69,14 +75,15 @@ def _vertebrae(asked: Suspicion) -> tuple[str, ...]:
 
 
 def _unmatched(
-    asked: Suspicion, rows: Sequence[MuscleFindings], lesions: Sequence[LesionFindings], no_foci: str, codes: str
-) -> TargetedAnswer:
+    asked: Suspicion, rows: Sequence[MuscleFindings], lesions: Sequence[LesionFindings], no_foci: str, codes: str,
+    left_out: str,
+) -> TargetedAnswer:  # fmt: skip
     where = "on either side" if asked.side == "both" else f"on the {asked.side}"
     measured = [f"{_slices(one)} {one.side} {_rise(one)}" for one in rows if one.enhancement_pct is not None]
     regional = f"enhancement {', '.join(measured)}" if measured else f"enhancement not measurable ({codes})"
     return TargetedAnswer(
         statement=f"No vertebra could be named: the match to {asked.level} is left to the reader. From the head down "
-        f"{where}: {regional}. {_candidates(lesions) if lesions else no_foci}",
+        f"{where}: {regional}. {_candidates(lesions) if lesions else no_foci} {left_out}".rstrip(),
         levels=tuple(rows),
         lesions=tuple(one.number for one in lesions),
         matched=False,

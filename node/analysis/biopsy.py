@@ -1,8 +1,9 @@
 """Biopsy: a point to aim at in each candidate, and a straight way there from the skin of the back.
 
 A geometric proposal and no more: nothing is known here of pleura and kidney, and the skin moves when the patient turns
-over. So it is careful. A way runs only through slices in which the canal was outlined. Where bone was not, it keeps to
-outlined muscle and to what lies between that and the skin, away from the midline, because there is no bone there.
+over. So it is careful. A way runs only through slices in which the canal was outlined. In slices where bone was not, it
+keeps to outlined muscle and to what lies between that and the skin, away from the midline, because there is no bone
+there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from node.analysis.enhancement import enhancing_depth_mm
 from node.analysis.grid import box_around
 from node.analysis.lesions import Lesion, Scene, midline_columns
 from node.analysis.muscles import Muscles
+from node.analysis.venography import NEAR_MM
 from node.analysis.verdict import Verdict
 from node.dicom.geometry import FloatArray
 from node.findings import BiopsyPath, LesionFindings, Note
@@ -33,6 +35,7 @@ _ENHANCING = (
 _MIDLINE_MM = 10.0  # beside which there is no spinous process, where bone is not known; chosen
 
 Index = tuple[int, int, int]
+Voxels = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,16 +73,19 @@ def with_paths(
         note = Note("BIOPSY-2", "No biopsy path is proposed: the spinal canal was not outlined.")
         return tuple(lesions), Verdict(caveats=(note,))
     around = _surroundings(scene, muscles, settings)
-    made = []
+    made, less_known = [], _LessKnown([], [])
     for lesion in lesions:
-        path = _best_path(
+        found = _best_path(
             target_of(lesion, scene, ratio), _for_candidate(around, lesion.region, muscles.canal), settings
         )
+        path = None if found is None else found.findings
         made.append(replace(lesion, findings=replace(lesion.findings, biopsy=path)))
+        if found is not None:
+            less_known.add(lesion.findings.number, found.voxels, scene, muscles)
     without = ", ".join(str(one.findings.number) for one in made if one.findings.biopsy is None)
     notes = [Note("BIOPSY-1", f"No safe straight path found: candidate {without}.")] if without else []
     if any(one.findings.biopsy is not None for one in made):
-        notes.append(Note("BIOPSY-0", _conditions(scene, muscles)))
+        notes.append(Note("BIOPSY-0", _conditions(scene, muscles, less_known)))
     return tuple(made), Verdict(caveats=tuple(notes))
 
 
@@ -100,13 +106,37 @@ def _usual(lesion: LesionFindings) -> float:
     return lesion.enhancement_pct / lesion.muscle_ratio / 100
 
 
-def _conditions(scene: Scene, muscles: Muscles) -> str:
+@dataclass(frozen=True, slots=True)
+class _LessKnown:
+    """Which candidates have a path that runs where less is known than elsewhere."""
+
+    without_bone: list[int]
+    without_vessels: list[int]
+
+    def add(self, number: int, path: Voxels, scene: Scene, muscles: Muscles) -> None:
+        if not _has_bone(muscles)[path[:, 0]].all():
+            self.without_bone.append(number)
+        if scene.unseen is not None and scene.unseen[tuple(path.T)].any():
+            self.without_vessels.append(number)
+
+
+def _conditions(scene: Scene, muscles: Muscles, less_known: _LessKnown) -> str:
     said = ["A biopsy path is a geometric proposal: pleura and kidney are not outlined, and the skin moves when prone."]
     if muscles.bone is None:
         said.append("Bone was not outlined: only ways through muscle were looked for.")
+    elif less_known.without_bone:
+        said.append(f"Bone was not outlined in every slice of the path: candidate {_listed(less_known.without_bone)}.")
     if scene.vessels is None:
         said.append("Vessels are not known.")
+        return " ".join(said)
+    said.append(f"Vessels were looked for within {NEAR_MM:g} mm of the muscles.")
+    if less_known.without_vessels:
+        said.append(f"The MRV does not reach all of the path: candidate {_listed(less_known.without_vessels)}.")
     return " ".join(said)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _surroundings(scene: Scene, muscles: Muscles, settings: AnalysisSettings) -> _Surroundings:
@@ -144,39 +174,57 @@ def _tree(mask: Mask, scene: Scene) -> cKDTree:
 def _away_from_bone(scene: Scene, muscles: Muscles) -> Mask:
     """Return where a path may run: nowhere in front of the muscles, whose front lies on the transverse processes.
 
-    Where bone is not known only in muscle and behind it, and behind it not near the spinous processes.
+    In slices where bone is not known only in muscle and behind it, and behind it not near the spinous processes: one
+    sacrum says nothing of the loin.
     """
     muscle = scene.muscles > 0
     rows = np.arange(muscle.shape[1])[None, :, None]
-    if muscles.bone is not None:
-        front = np.where(muscle.any(axis=(1, 2)), muscle.any(axis=2).argmax(axis=1), muscle.shape[1])
-        return np.broadcast_to(rows >= front[:, None, None], muscle.shape).copy()
+    front = np.where(muscle.any(axis=(1, 2)), muscle.any(axis=2).argmax(axis=1), muscle.shape[1])
+    behind = rows >= front[:, None, None]
     last = muscle.shape[1] - 1 - muscle[:, ::-1].argmax(axis=1)  # row, for each slice and column
     aside_mm = np.abs(np.arange(muscle.shape[2])[None] - midline_columns(scene.muscles)[:, None])
     away = (aside_mm * scene.geometry.spacing_mm[2] >= _MIDLINE_MM)[:, None, :]
-    free: Mask = muscle | ((rows > last[:, None, :]) & away)
-    return free
+    free = muscle | ((rows > last[:, None, :]) & away)
+    known = _has_bone(muscles)[:, None, None]
+    allowed: Mask = np.asarray((known & behind) | (~known & free))
+    return allowed
 
 
-def _best_path(target: Index, around: _Surroundings, settings: AnalysisSettings) -> BiopsyPath | None:
+def _has_bone(muscles: Muscles) -> Mask:
+    """Return in which slices bone was outlined."""
+    if muscles.bone is None:
+        return np.zeros(len(muscles.canal), bool)
+    has: Mask = np.asarray(muscles.bone.any(axis=(1, 2)))
+    return has
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Path:
+    """A path, and the voxels that it runs through from the target to the skin, shape (n, 3)."""
+
+    findings: BiopsyPath
+    voxels: Voxels
+
+
+def _best_path(target: Index, around: _Surroundings, settings: AnalysisSettings) -> _Path | None:
     """Return the cheapest path that is allowed, within the slice if there is one, else tilted."""
     angles, tilts = _fan(settings.biopsy_angle_deg), _fan(settings.biopsy_tilt_deg)
     for group in (tilts[:1], tilts[1:]):
         paths = [_path(target, angle, tilt, around) for tilt in group for angle in angles]
         allowed = [one for one in paths if one is not None]
         if allowed:
-            return min(allowed, key=lambda one: _cost_mm(one, settings))
+            return min(allowed, key=lambda one: _cost_mm(one.findings, settings))
     return None
 
 
-def _path(target: Index, angle_deg: float, tilt_deg: float, around: _Surroundings) -> BiopsyPath | None:
+def _path(target: Index, angle_deg: float, tilt_deg: float, around: _Surroundings) -> _Path | None:
     """Return the path from the skin to `target`; None if it is not allowed, or the skin is not in the images."""
     geometry, body = around.scene.geometry, around.scene.body
     angle, tilt = np.radians(angle_deg), np.radians(tilt_deg)
     direction = np.array([np.sin(tilt), np.cos(tilt) * np.cos(angle), np.cos(tilt) * np.sin(angle)])
     along_mm = np.arange(0, _DEEPEST_MM, _STEP_MM)
     points = np.array(target) + along_mm[:, None] * direction / geometry.spacing_mm
-    index: npt.NDArray[np.intp] = np.rint(points).astype(np.intp)
+    index: Voxels = np.rint(points).astype(np.intp)
     within = ((index >= 0) & (index < body.shape)).all(axis=1)
     count = len(index) if within.all() else int(np.argmin(within))
     in_body = body[tuple(index[:count].T)]
@@ -195,11 +243,12 @@ def _path(target: Index, angle_deg: float, tilt_deg: float, around: _Surrounding
         if least < clearance:
             clearance, of = least, name
     goal, entry = (geometry.to_lps(one).tolist() for one in (points[0], points[count - 1]))
-    return BiopsyPath(
+    found = BiopsyPath(
         target_mm=(goal[0], goal[1], goal[2]), entry_mm=(entry[0], entry[1], entry[2]),
         depth_mm=float(along_mm[count - 1]), angle_deg=float(angle_deg), tilt_deg=float(tilt_deg),
         clearance_mm=clearance, clearance_of=of,
     )  # fmt: skip
+    return _Path(found, index)
 
 
 def _cost_mm(path: BiopsyPath, settings: AnalysisSettings) -> float:

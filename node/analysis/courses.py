@@ -10,10 +10,12 @@ from node.analysis.resampling import Movement, bring_mask
 from node.analysis.tofts import ArterialCurve, concentration_mm, fit
 from node.dicom.geometry import CanonicalAxes, FloatArray, Geometry
 from node.findings import POSTERIOR, Findings, Kinetics, LesionFindings, Measurement, MuscleFindings, Side
-from node.ports import Mask
+from node.ports import PARTS, Mask
 
 _EARLIEST_ARRIVAL_S, _LATEST_ARRIVAL_S, _ARRIVAL_STEP_S = 10.0, 10.0, 0.5  # around the first time point with contrast
+_LEAST_REACHED = 0.5  # of a region, by all time points, for a curve of it. Chosen
 _LABELS = {Side.LEFT: 1, Side.RIGHT: 2}  # in `Regions.muscles`
+_PARTS = {muscle: label for label, muscle in PARTS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Course:
     Parameters
     ----------
     arrays : tuple of ndarray
-        Their signals, all on `geometry`, as acquired.
+        Their signals, all on `geometry`, as acquired; NaN where a time point that was brought back does not reach.
     times_s : ndarray
         After the first time point.
     before : int
@@ -52,11 +54,16 @@ class Course:
 def kinetics_of(region: Mask, course: Course) -> Kinetics | None:
     """Return the kinetics of a region on the grid of the course, as acquired; None if it is empty or does not enhance.
 
-    The curve is the median over the region, as all other values of it are.
+    The curve is the median over the region, as all other values of it are: over the part of it that every time point
+    reaches, or there is none if that is less than half.
     """
     places = np.nonzero(region)
-    if not len(places[0]):
+    reached = np.ones(len(places[0]), bool)
+    for array in course.arrays:
+        reached &= np.isfinite(array[places])
+    if not reached.any() or reached.mean() < _LEAST_REACHED:
         return None
+    places = tuple(axis[reached] for axis in places)
     curve = np.array([float(np.median(array[places])) for array in course.arrays])
     found = describe(course.times_s, curve, before=course.before)
     if found is None or course.tissue is None:
@@ -77,22 +84,21 @@ def kinetics_of(region: Mask, course: Course) -> Kinetics | None:
 
 
 def with_courses(measurement: Measurement, course: Course, drawn_on: Geometry) -> Findings:
-    """Return the findings with the kinetics of their muscles, levels and lesions, whose regions lie on `drawn_on`.
-
-    Single muscles have none: the regions do not tell them apart.
-    """
+    """Return the findings with the kinetics of their muscles, levels and lesions, whose regions lie on `drawn_on`."""
     findings, regions, on = measurement.findings, measurement.regions, _Drawn(course, drawn_on)
 
-    def side(one: MuscleFindings) -> Mask | None:
-        return None if regions.muscles is None else regions.muscles == _LABELS[one.side]
+    def of_muscle(one: MuscleFindings) -> Mask | None:
+        if one.muscle == POSTERIOR:
+            return None if regions.muscles is None else regions.muscles == _LABELS[one.side]
+        return None if regions.parts is None else regions.parts == _PARTS[one.muscle, one.side]
 
     def muscle(one: MuscleFindings) -> MuscleFindings:
-        region = side(one)
+        region = of_muscle(one)
         return one if region is None else replace(one, kinetics=on.kinetics(region))
 
     def level(one: MuscleFindings) -> MuscleFindings:
-        region = side(one)
-        if region is None or one.muscle != POSTERIOR or one.location is None or one.location.slices is None:
+        region = of_muscle(one)
+        if region is None or one.location is None or one.location.slices is None:
             return one
         return replace(one, kinetics=on.kinetics(on.within(region, one.location.slices)))
 

@@ -66,7 +66,8 @@ def summary(
     regional = f"Muscle enhancement {each}." if each else "Muscle enhancement was not measured."
     if lesions:
         largest = max(lesions, key=lambda one: one.long_axis_mm)
-        many = f"{len(lesions)} focal enhancing candidates" if len(lesions) > 1 else "One focal enhancing candidate"
+        kind = "focal enhancing" if all(one.enhancement_pct is not None for one in lesions) else "focal bright"
+        many = f"{len(lesions)} {kind} candidates" if len(lesions) > 1 else f"One {kind} candidate"
         focal = f"{many}, the largest {largest.long_axis_mm:.0f} mm, {largest.side}"
         focal += ", with increased vascularity on MRV." if any(one.vascularity_increased for one in lesions) else "."
     elif given is None:
@@ -79,14 +80,15 @@ def summary(
 def _regional(sides: Sequence[MuscleFindings], levels: Sequence[MuscleFindings], settings: AnalysisSettings) -> str:
     found = diffuse(levels)
     if found:
-        return f"Diffuse enhancement at {', '.join(f'{_where(one)} {one.side}' for one in found)}."
+        return f"Diffuse enhancement at {', '.join(f'{where(one)} {one.side}' for one in found)}."
     if asymmetric(sides, settings):
         return "Enhancement is asymmetric."
     uneven = asymmetric(levels, settings)
-    return f"Enhancement is asymmetric at {', '.join(map(_where, uneven))}." if uneven else ""
+    return f"Enhancement is asymmetric at {', '.join(map(where, uneven))}." if uneven else ""
 
 
-def _where(level: MuscleFindings) -> str:
+def where(level: MuscleFindings) -> str:
+    """Return the level of a row in words, or its slices."""
     place = level.location
     if place is None:
         return "one level"

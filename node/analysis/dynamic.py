@@ -49,12 +49,15 @@ class Followed:
         For the curves; None where there are none to be had.
     verdict : Verdict
         What is to be said of the series; none of it refuses the study.
+    unreached : ndarray of bool or None
+        Where no time point before contrast reaches the grid of the last one, as acquired; None: there is no such place.
     """
 
     volumes: StudyVolumes
     paired: bool
     course: Course | None
     verdict: Verdict
+    unreached: npt.NDArray[np.bool_] | None = None
 
 
 def follow(volumes: StudyVolumes, settings: AnalysisSettings) -> Followed:
@@ -72,15 +75,15 @@ def follow(volumes: StudyVolumes, settings: AnalysisSettings) -> Followed:
     rates = _check_rates(len(volumes.dynamic), times_s)
     arrived = _check_arrival(arrival, times_s)
     before = arrival or 1
-    paired = volumes.post is None
+    paired, unreached = volumes.post is None, None
     if paired:
-        pre, post = _as_pair(points, still.arrays, before, times_s)
+        pre, post, unreached = _as_pair(points, still.arrays, before, times_s)
         volumes = replace(volumes, pre=pre, post=post)
     course = None
     if times_s is not None and arrival is not None and all(one.passed for one in (verdict + rates).gates):
         tissue = _tissue_model(points[-1].acquisition, times_s, settings)
         course = Course(still.arrays, points[-1].geometry, times_s, before, tissue)
-    return Followed(volumes, paired, course, verdict + rates + arrived + _say_of_model(course))
+    return Followed(volumes, paired, course, verdict + rates + arrived + _say_of_model(course), unreached)
 
 
 def with_kinetics(measurement: Measurement, followed: Followed) -> Measurement:
@@ -125,25 +128,38 @@ def _arrival(arrays: Sequence[npt.NDArray[np.float32]], last: Volume) -> int | N
     )
     steady = (beside[:-1] + beside[1:]) / 2  # two time points together: a single one may be noise
     rise = steady.max(axis=0) - steady[0]
+    shown = np.isfinite(rise) & np.isfinite(curves).all(axis=0)  # by every time point
+    if not shown.any():
+        return None
+    curves, rise = curves[:, shown], rise[shown]
     rising = rise >= np.quantile(rise, 1 - _RISING_SHARE)
     return onset_frame(curves[:, rising].mean(axis=1))
 
 
 def _as_pair(
     points: Sequence[Volume], arrays: Sequence[npt.NDArray[np.float32]], before: int, times_s: FloatArray | None
-) -> tuple[Volume, Volume]:
-    """Return what was before contrast, and what came of it in the end, each a mean of time points."""
+) -> tuple[Volume, Volume, npt.NDArray[np.bool_] | None]:
+    """Return what was before contrast, and what came of it in the end, each a mean of the time points that reach there.
+
+    And where none before contrast does: there the first volume is filled with the last one, and means nothing.
+    """
     last = points[-1]
     late = 1 if times_s is None else int((times_s[before:] >= times_s[-1] - _LATE_S).sum())
-    pre = replace(points[0], array=_mean(arrays[:before]), geometry=last.geometry)
-    return pre, replace(last, array=_mean(arrays[-late:]))
+    baseline, after = _mean(arrays[:before]), _mean(arrays[-late:])  # the last one reaches everywhere
+    unreached = np.isnan(baseline)
+    pre = replace(points[0], array=np.where(unreached, after, baseline), geometry=last.geometry)
+    return pre, replace(last, array=after), unreached if unreached.any() else None
 
 
 def _mean(arrays: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    mean = arrays[0].copy()
-    for array in arrays[1:]:
-        mean += array
-    return mean / np.float32(len(arrays))
+    """Return the mean of what is known of each voxel; NaN where nothing is."""
+    total, count = np.zeros_like(arrays[0]), np.zeros_like(arrays[0])
+    for array in arrays:
+        known = np.isfinite(array)
+        total[known] += array[known]
+        count += known
+    mean: npt.NDArray[np.float32] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return mean
 
 
 def _tissue_model(acquisition: Acquisition, times_s: FloatArray, settings: AnalysisSettings) -> TissueModel | None:

@@ -1,5 +1,8 @@
 """Foci and vessels: the detector and the MRV asked, their output checked, and what is kept of it."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from node.analysis.grid import Grid
 from node.analysis.lesions import Lesion, Scene, keep_and_describe, where_to_look
 from node.analysis.muscles import Muscles
@@ -8,7 +11,9 @@ from node.analysis.results import Tools
 from node.analysis.venography import Venography, Vessels, find_vessels
 from node.analysis.verdict import Verdict
 from node.findings import Note
-from node.ports import Array
+from node.ports import Array, Candidate, Mask
+
+_LEAST_OWN = 0.5  # of a candidate's voxels, in the muscles and no better one's; chosen
 
 
 def look_for_foci(
@@ -25,12 +30,40 @@ def look_for_foci(
         return (), Verdict(refusals=(Note("DET-0", f"The detector {tools.detector.name} failed ({name})."),))
     if any(one.region.shape != after.shape or one.region.dtype != bool or not one.region.any() for one in candidates):
         return (), Verdict(refusals=(Note("DET-0", "The detector's output does not fit the volume."),))
-    lesions = keep_and_describe(candidates, scene, tools.settings)
+    own, verdict = apart(candidates, where)
+    lesions = keep_and_describe(own, scene, tools.settings)
     flat = [one.findings.number for one in lesions if one.region.any(axis=(1, 2)).sum() < 2]
-    if not flat:
-        return lesions, Verdict()
-    numbers = ", ".join(map(str, flat))
-    return lesions, Verdict(caveats=(Note("DET-1", f"Seen in a single slice only: candidate {numbers}."),))
+    if flat:
+        numbers = ", ".join(map(str, flat))
+        verdict += Verdict(caveats=(Note("DET-1", f"Seen in a single slice only: candidate {numbers}."),))
+    elsewhere = [f"candidate {one.findings.number} ({one.findings.reference})" for one in lesions if one.second_best]
+    if elsewhere:
+        text = f"Compared with other muscle, for too little of its own lies nearby: {', '.join(elsewhere)}."
+        verdict += Verdict(caveats=(Note("REF-1", text),))
+    return lesions, verdict
+
+
+def apart(candidates: Sequence[Candidate], where: Mask) -> tuple[list[Candidate], Verdict]:
+    """Return the candidates without what lies outside of `where` or belongs to a better one, and what that cost.
+
+    One of which less than half is left is no candidate: it lies elsewhere, or is another's focus once more. Ours never
+    overlap and never leave the muscles; this is for others' (DET-2).
+    """
+    free, kept, cut = where.copy(), [], 0
+    for one in sorted(candidates, key=lambda one: -one.score):
+        own = one.region & free
+        whole, left = int(one.region.sum()), int(own.sum())
+        cut += left < whole
+        if left >= _LEAST_OWN * whole:
+            free &= ~own
+            kept.append(replace(one, region=own))
+    if not cut:
+        return kept, Verdict()
+    text = (
+        f"The detector marked places outside of the muscles, or twice: {len(candidates) - len(kept)} candidates were "
+        f"left out, {cut - len(candidates) + len(kept)} cut."
+    )
+    return kept, Verdict(caveats=(Note("DET-2", text),))
 
 
 def look_for_vessels(

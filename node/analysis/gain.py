@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from node.analysis.body import depth_mm
-from node.analysis.grid import Spacing, disk, masked_mean
+from node.analysis.grid import Spacing, disk, masked_mean, smooth_coarsely
 from node.analysis.muscles import Muscles
 from node.analysis.verdict import Verdict, gate
 from node.findings import Note
@@ -48,10 +48,9 @@ def reference_fat(pre: Array, body: Mask, muscle: Mask, spacing_mm: Spacing) -> 
     near = ndimage.binary_dilation(muscle, disk(_AWAY_FROM_MUSCLE_MM, spacing_mm))
     depth = depth_mm(body, spacing_mm)
     layer = body & ~near & (depth > 2) & (depth < _DEEPEST_MM)
-    sigma = tuple(15.0 / step for step in spacing_mm)
     # The coil's sensitivity makes fat far away as dark as muscle nearby: compare with the fat around.
     threshold = _LEAST_FAT_TO_MUSCLE * float(np.median(pre[muscle]))
-    level = masked_mean(pre, layer & (pre > threshold), lambda one: ndimage.gaussian_filter(one, sigma))
+    level = masked_mean(pre, layer & (pre > threshold), lambda one: smooth_coarsely(one, 15.0, spacing_mm))
     bright = layer & (pre > threshold) & (pre > 0.75 * level)
     fat: Mask = ndimage.binary_erosion(bright, disk(2.0, spacing_mm))
     return fat

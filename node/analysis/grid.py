@@ -16,6 +16,8 @@ from node.dicom.geometry import CanonicalAxes, Geometry
 from node.dicom.volumes import Volume
 from node.ports import Array, Mask
 
+_DARKER = np.float32(1.15)  # of muscle without fat the mean is 1.05 to 1.1 times that of its darker half. Chosen
+
 Spacing = tuple[float, float, float]
 Box = tuple[slice, slice, slice]
 
@@ -117,11 +119,34 @@ def smooth_in_plane(volume: Array, sigma_mm: float, spacing_mm: Spacing) -> Arra
     return smoothed
 
 
+def smooth_coarsely(
+    volume: Array, sigma_mm: float, spacing_mm: Spacing, blur: Callable[[Array, float, Spacing], Array] = smooth
+) -> Array:
+    """Return `blur`, computed on every second row and column: a fifth of the time, for a Gaussian of several voxels."""
+    rows, columns = volume.shape[1:]
+    padded = np.pad(volume, ((0, 0), (0, rows % 2), (0, columns % 2)), mode="edge")
+    halved = (padded[:, ::2, ::2] + padded[:, 1::2, ::2] + padded[:, ::2, 1::2] + padded[:, 1::2, 1::2]) / np.float32(4)
+    smoothed = blur(halved, sigma_mm, (spacing_mm[0], 2 * spacing_mm[1], 2 * spacing_mm[2]))
+    return smoothed.repeat(2, axis=1).repeat(2, axis=2)[:, :rows, :columns]
+
+
 def masked_mean(volume: Array, mask: Mask, blur: Callable[[Array], Array]) -> Array:
     """Return the local mean, under `blur`, of the voxels of `volume` in `mask`."""
     share = blur(mask.astype(np.float32))
     mean: Array = blur(np.where(mask, volume, np.float32(0))) / np.maximum(share, np.float32(1e-4) * share.max() + 1e-9)
     return mean
+
+
+def muscle_level(volume: Array, muscle: Mask, blur: Callable[[Array], Array]) -> Array:
+    """Return the local signal of muscle that may hold fat: the mean, at most 1.15 times that of what lies below it.
+
+    Where half of the muscle is fat the mean alone is 1.7 times muscle: a lesion, and muscle itself, was then taken for
+    bone, and 1 of 6 weak foci of 12 mm was lost (simulated contrast, 2026-11-26). Without fat nothing changes.
+    """
+    mean = masked_mean(volume, muscle, blur)
+    darker = muscle & (volume < np.float32(1.01) * mean)  # all of it, where all is alike
+    level: Array = np.minimum(mean, _DARKER * masked_mean(volume, darker, blur))
+    return level
 
 
 def ball(radius_mm: float, spacing_mm: Spacing) -> Mask:

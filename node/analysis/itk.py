@@ -1,4 +1,4 @@
-"""SimpleITK, which brings no types along; everything that this room does with it runs on one thread."""
+"""SimpleITK, which brings no types along; what this room does with it runs on two threads at most, to the same bits."""
 
 from typing import Any
 

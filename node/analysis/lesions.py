@@ -10,6 +10,7 @@ from scipy.spatial import ConvexHull
 
 from node.analysis.enhancement import enhancing_core, relative_enhancement
 from node.analysis.grid import Spacing, box_around, disk, grown, smooth_in_plane
+from node.analysis.reference import GAP_MM, Reference, reference_of
 from node.dicom.geometry import Geometry
 from node.findings import LesionFindings, Side
 from node.ports import Array, Candidate, Mask
@@ -19,9 +20,6 @@ _BAY_MM = 6.0  # half the width of a bay in the outline of a muscle that is fill
 _OUTSIDE_MM = 3.0  # beside the outline foci are looked for too; measured, docs/analysis.md
 _LEAST_VOXELS = 4  # docs/analysis.md, section 11
 _MOST_VESSEL = 0.5  # of a candidate: beyond it the candidate is a vessel. Chosen
-_REFERENCE_GAP_MM = 5.0  # between a candidate and the muscle that it is compared with
-_REFERENCE_SLICES = 2
-_LEAST_REFERENCE_VOXELS = 200  # fewer: the whole muscle is the reference. Chosen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +44,10 @@ class Scene:
         Of this grid.
     slices_along : int
         The axis along which the series was acquired: diameters are measured within its planes.
+    unseen : ndarray of bool or None
+        Where the MRV does not reach; None without an MRV.
+    parts : ndarray of uint8 or None
+        Single muscles, by the labels of `ports.PARTS`; None if they were not told apart.
     """
 
     pre: Array | None
@@ -56,14 +58,20 @@ class Scene:
     vessels: Mask | None
     geometry: Geometry
     slices_along: int
+    unseen: Mask | None = None
+    parts: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesion:
-    """One lesion that was kept: what is said of it, and its voxels on the grid of its scene."""
+    """One lesion that was kept: what is said of it, and its voxels on the grid of its scene.
+
+    `second_best`: there was too little of its own muscle nearby, so it was compared with other muscle.
+    """
 
     findings: LesionFindings
     region: Mask
+    second_best: bool = False
 
 
 def where_to_look(muscles: npt.NDArray[np.uint8], spacing_mm: Spacing) -> Mask:
@@ -84,25 +92,26 @@ def where_to_look(muscles: npt.NDArray[np.uint8], spacing_mm: Spacing) -> Mask:
 def keep_and_describe(candidates: Sequence[Candidate], scene: Scene, settings: AnalysisSettings) -> tuple[Lesion, ...]:
     """Return the candidates that are lesions, best first, numbered from 1."""
     every = np.logical_or.reduce([one.region for one in candidates]) if candidates else np.zeros(scene.lean.shape, bool)
-    clear = scene.lean & ~grown(every, _REFERENCE_GAP_MM, scene.geometry.spacing_mm)
+    clear = scene.lean & ~grown(every, GAP_MM, scene.geometry.spacing_mm)
+    if scene.vessels is not None:
+        clear &= ~scene.vessels
+    worth = [
+        one for one in candidates if one.score >= settings.detector_threshold and one.region.sum() >= _LEAST_VOXELS
+    ]
     kept: list[Lesion] = []
-    for candidate in sorted(candidates, key=lambda one: -one.score):
-        findings = _describe(len(kept) + 1, candidate, clear, scene, settings)
-        if _is_lesion(findings, candidate, scene, settings):
-            kept.append(Lesion(findings, candidate.region))
+    for candidate in sorted(worth, key=lambda one: -one.score):
+        lesion = _describe(len(kept) + 1, candidate, clear, scene)
+        if _is_lesion(lesion.findings, candidate, scene, settings):
+            kept.append(lesion)
     return tuple(kept)
 
 
 def _is_lesion(lesion: LesionFindings, candidate: Candidate, scene: Scene, settings: AnalysisSettings) -> bool:
     vessel = 0.0 if scene.vessels is None else float(scene.vessels[candidate.region].mean())
-    if (
-        not candidate.score >= settings.detector_threshold
-        or candidate.region.sum() < _LEAST_VOXELS
-        or vessel > _MOST_VESSEL
-    ):
+    if vessel > _MOST_VESSEL:
         return False
     if scene.pre is None:
-        return lesion.muscle_ratio is not None and lesion.muscle_ratio >= settings.least_post_only_ratio
+        return lesion.signal_ratio is not None and lesion.signal_ratio >= settings.least_post_only_ratio
     if lesion.enhancement_pct is None or lesion.muscle_ratio is None:
         return False
     usual = lesion.enhancement_pct / lesion.muscle_ratio
@@ -112,14 +121,17 @@ def _is_lesion(lesion: LesionFindings, candidate: Candidate, scene: Scene, setti
     )
 
 
-def _describe(
-    number: int, candidate: Candidate, clear: Mask, scene: Scene, settings: AnalysisSettings
-) -> LesionFindings:
+def _describe(number: int, candidate: Candidate, clear: Mask, scene: Scene) -> Lesion:
     region, geometry = candidate.region, scene.geometry
     indices = np.argwhere(region)
     centre = indices.mean(axis=0)
     long_mm, short_mm = axes_mm(region, scene.slices_along, geometry.spacing_mm)
-    reference = _reference(region, clear, scene.lean)
+    side = _side(region, centre, scene.muscles)
+    if clear.any():
+        compared = reference_of(region, side, clear, scene.muscles, scene.parts, geometry.spacing_mm)
+    else:
+        compared = Reference(scene.lean & ~region, "all muscle but the candidate", failed=True)
+    reference = compared.region
     if scene.pre is not None:
         usual = relative_enhancement(scene.pre, scene.post, reference)
         core = enhancing_core(scene.pre, scene.post, region, usual or 0.0, geometry.spacing_mm)
@@ -129,13 +141,15 @@ def _describe(
         near = box_around(region, geometry.spacing_mm, 5.0)
         peak = float(smooth_in_plane(scene.post[near], 0.6, geometry.spacing_mm)[region[near]].max())
         highest = 100 * (peak - before) / before if before > 0 else None
+        brightness = None
     else:
-        rise, before, highest = None, None, None
-        ratio = float(np.median(scene.post[region]) / np.median(scene.post[reference])) if reference.any() else None
+        rise, before, highest, ratio = None, None, None, None
+        usual = float(np.median(scene.post[reference])) if reference.any() else 0.0
+        brightness = float(np.median(scene.post[region])) / usual if usual > 0 else None
     x, y, z = geometry.to_lps(centre)
-    return LesionFindings(
+    findings = LesionFindings(
         number=number,
-        side=_side(region, centre, scene.muscles),
+        side=side,
         centroid_mm=(float(x), float(y), float(z)),
         volume_mm3=float(region.sum()) * geometry.voxel_mm3,
         long_axis_mm=long_mm,
@@ -151,7 +165,10 @@ def _describe(
         vessel_fraction_pct=None,
         surrounding_vessel_fraction_pct=None,
         vascularity_increased=None,
+        signal_ratio=brightness,
+        reference=compared.name,
     )  # fmt: skip
+    return Lesion(findings, region, compared.failed)
 
 
 def _side(region: Mask, centre: npt.NDArray[np.float64], muscles: npt.NDArray[np.uint8]) -> Side:
@@ -160,17 +177,6 @@ def _side(region: Mask, centre: npt.NDArray[np.float64], muscles: npt.NDArray[np
     if left == right:
         return Side.LEFT if centre[2] >= midline_columns(muscles)[round(float(centre[0]))] else Side.RIGHT
     return Side.LEFT if left > right else Side.RIGHT
-
-
-def _reference(region: Mask, clear: Mask, lean: Mask) -> Mask:
-    """Return the lean muscle of both sides in the same slices and two to either side, away from every candidate."""
-    used = np.nonzero(region.any(axis=(1, 2)))[0]
-    near = np.zeros_like(clear)
-    slices = slice(max(0, int(used[0]) - _REFERENCE_SLICES), int(used[-1]) + _REFERENCE_SLICES + 1)
-    near[slices] = clear[slices]
-    if near.sum() >= _LEAST_REFERENCE_VOXELS:
-        return near
-    return clear if clear.any() else lean & ~region
 
 
 def axes_mm(region: Mask, slices_along: int, spacing_mm: Spacing) -> tuple[float, float]:

@@ -4,12 +4,15 @@ Everything is done on one grid, that of the post-contrast series, in canonical o
 brought onto it: so the regions lie on the very voxels that the report draws them on, and no mask is ever resampled.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from node.analysis import decision
 from node.analysis.alone import measure_post, measure_pre, measure_venography
+from node.analysis.asymmetry import check_sides
 from node.analysis.biopsy import with_paths
 from node.analysis.body import of_body
 from node.analysis.comparability import check_comparable, check_joined
@@ -21,18 +24,19 @@ from node.analysis.gain import check_gain, find_gain
 from node.analysis.grid import Grid, Spacing, part
 from node.analysis.lesions import Lesion, Scene
 from node.analysis.levels import NoLabeller
-from node.analysis.muscles import Muscles, box_of, find_muscles
+from node.analysis.muscles import Muscles, box_of, check_slices, find_muscles
 from node.analysis.pairing import pair
 from node.analysis.pictures import pictures_of
 from node.analysis.plexus import with_supply
 from node.analysis.quality import check_focal_resolution, check_series
+from node.analysis.reference import check_references
 from node.analysis.regional import Signals, measure_regional
 from node.analysis.results import Tools, placed, refusal, regions_on, result
-from node.analysis.venography import Venography
+from node.analysis.venography import Venography, check_coverage
 from node.analysis.verdict import Verdict
 from node.dicom.volumes import Volume
 from node.findings import Measurement, Note, StudyVolumes, Suspicion
-from node.ports import Array, Detector, Labeller, Segmenter
+from node.ports import Array, Detector, Labeller, Mask, Segmenter
 from node.settings import AnalysisSettings
 
 _NO_LABELLER = NoLabeller()
@@ -46,18 +50,21 @@ def measure(
     detector: Detector,
     labeller: Labeller = _NO_LABELLER,
     suspicion: Suspicion | None = None,
+    refusals: Sequence[Note] = (),
 ) -> Measurement:
     """Return what the series of one study show, level by level, and the answer to what EMG suspects.
 
+    `refusals` say why a series of the study is not among `volumes`; they stand first in the findings.
     A refusal is a result: images that cannot be measured give findings with the outcome "refused" and the codes of
     docs/analysis.md that say why. The result is the same, bit for bit, each time on one machine.
     """
-    tools = Tools(settings, segmenter, detector, labeller, volumes.sagittal, suspicion)
+    tools = Tools(settings, segmenter, detector, labeller, volumes.sagittal, suspicion, tuple(refusals))
     followed = follow(volumes, settings)
-    return with_kinetics(_measure(followed.volumes, tools), followed)
+    return with_kinetics(_measure(followed.volumes, followed.unreached, tools), followed)
 
 
-def _measure(volumes: StudyVolumes, tools: Tools) -> Measurement:
+def _measure(volumes: StudyVolumes, unreached: npt.NDArray[np.bool_] | None, tools: Tools) -> Measurement:
+    """Return what is measured of all but `unreached`, a part of the post-contrast series as it was acquired."""
     pre, post, mrv, settings = volumes.pre, volumes.post, volumes.mrv, tools.settings
     quality = {
         role: check_series(role, volume, settings)
@@ -86,25 +93,38 @@ def _measure(volumes: StudyVolumes, tools: Tools) -> Measurement:
     if pre is None:
         return measure_post(of_body(post), there, verdict, tools)
     focal = check_focal_resolution(post, settings)
-    return _measure_pair(of_body(pre), of_body(post), volumes.fat, there, verdict, focal, tools)
+    before, after = of_body(pre), of_body(post)
+    reached = None if unreached is None else ~after.axes.apply(unreached)[after.box]
+    return _measure_pair(before, after, _Beside(volumes.fat, there, reached), verdict, focal, tools)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Beside:
+    """What goes with a pair: Dixon fat, an MRV, and where on the grid of `post` the pair means anything (all: None)."""
+
+    fat: Volume | None
+    mrv: Venography | None
+    reached: Mask | None
 
 
 def _measure_pair(
-    pre: Grid, post: Grid, fat: Volume | None, mrv: Venography | None, verdict: Verdict, focal: Verdict, tools: Tools
-) -> Measurement:
+    pre: Grid, post: Grid, beside: _Beside, verdict: Verdict, focal: Verdict, tools: Tools
+) -> Measurement:  # fmt: skip
     """Return enhancement, foci and vascularity; a refusal in `focal` means that foci are not looked for."""
     settings = tools.settings
     fitted = pair(post, pre, settings)
     verdict, focal = verdict + fitted.verdict + check_joined(pre, post, fitted), focal + fitted.focal
     if verdict.refused:
         return refusal(verdict, tools)
-    found = find_muscles(fitted.pre, fitted.covered, post.spacing_mm, tools.segmenter, settings)
+    covered = fitted.covered if beside.reached is None else fitted.covered & beside.reached
+    found = find_muscles(fitted.pre, covered, post.spacing_mm, tools.segmenter, settings)
     verdict += found.verdict
     if verdict.refused:
         return refusal(verdict, tools)
 
     box = box_of(found, post.spacing_mm)
     muscles, before, places = found.within(box), fitted.pre[box], tools.places(post, box)
+    verdict += check_slices(muscles, places)
     scaled, fault = _on_one_scale(before, post.signal[box], muscles, post.spacing_mm, settings)
     verdict += fault
     if scaled is None or verdict.refused:
@@ -114,9 +134,11 @@ def _measure_pair(
     after, difference = scaled.post, scaled.difference
     focal += check_noise(before, after, difference.lean, settings)
 
-    vessels, unseen = look_for_vessels(mrv, post, found, tools)
-    near = None if vessels is None else vessels.share[box]
-    fraction, misfit = fat_fraction_on(post, pre, fat, fitted.movement)
+    vessels, unseen = look_for_vessels(beside.mrv, post, found, tools)
+    vessels = None if vessels is None else vessels.within(box)
+    near = None if vessels is None else vessels.share
+    unseen += Verdict() if vessels is None else check_coverage(vessels, muscles.sides, settings)
+    fraction, misfit = fat_fraction_on(post, pre, beside.fat, fitted.movement)
     fraction = None if fraction is None else fraction[box]
     k = fat_to_muscle(before, fraction, difference.lean, muscles.body)
     signals = Signals(post.geometry.voxel_mm3, before, after, difference, near, fraction, k)
@@ -124,7 +146,7 @@ def _measure_pair(
 
     scene = Scene(
         before, after, muscles.sides, difference.lean, muscles.body, None if near is None else near >= 0.5,
-        part(post.geometry, box), post.slices_along,
+        part(post.geometry, box), post.slices_along, None if near is None else np.isnan(near), muscles.parts,
     )  # fmt: skip
     lesions: tuple[Lesion, ...] = ()
     if not focal.refused:
@@ -132,13 +154,15 @@ def _measure_pair(
         focal += wrong
     lesions, supply = with_supply(lesions, muscles, vessels, scene.geometry, settings)
     lesions, unsafe = with_paths(placed(lesions, places), scene, difference.ratio, muscles, settings)
-    verdict += focal + unseen + supply + misfit + unsafe
     described = [one.findings for one in lesions]
+    verdict += focal + unseen + supply + misfit + unsafe + check_sides(regional.sides, regional.levels, settings)
+    verdict += check_references(described, regional.levels)
     given = None if focal.refused else decision.grade(regional.sides, regional.levels, described, settings)
     measurement = result(
         ("pre", "post") + (("mrv",) if near is not None else ()), given, regional, lesions, verdict, tools,
         regions_on(
-            post, box, muscles.sides, lesions, None if vessels is None else vessels.as_acquired(), difference.ratio
+            post, box, muscles.sides, lesions, None if vessels is None else vessels.as_acquired(), difference.ratio,
+            parts=muscles.parts,
         ),
     )  # fmt: skip
     return replace(measurement, pictures=pictures_of(scene, after, difference.ratio, lesions, vessels, regional))

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from node.analysis.acceptance import fault_of, measurable
 from node.analysis.grid import Box, Spacing
+from node.analysis.places import Places
 from node.analysis.verdict import Verdict, gate
 from node.findings import Gate, Note
 from node.ports import Array, Mask, Segmenter
@@ -75,6 +76,15 @@ def find_muscles(
     sides = np.where(usable, found.muscles, 0).astype(np.uint8)
     parts = None if found.parts is None else np.where(usable, found.parts, 0).astype(np.uint8)
     return Muscles(sides, parts, found.body, found.canal, found.bone, verdict)
+
+
+def check_slices(muscles: Muscles, places: Places) -> Verdict:
+    """Return where no muscle was accepted, so that nothing is said of it (SEG-PART); `places` are of these muscles."""
+    left_out = places.without(muscles.sides > 0)
+    if not left_out:
+        return Verdict()
+    text = f"No muscle was accepted in {left_out}: nothing was measured there, and foci were not looked for."
+    return Verdict(caveats=(Note("SEG-PART", text),))
 
 
 def box_of(muscles: Muscles, spacing_mm: Spacing) -> Box:

@@ -41,7 +41,7 @@ class Class(IntEnum):
     SACRUM = 12
 
 
-_MIRRORED = [0, 2, 1, 4, 3, 6, 5, 7, 8, 10, 9, 11, 12]
+MIRRORED = [0, 2, 1, 4, 3, 6, 5, 7, 8, 10, 9, 11, 12]
 
 
 def channels(image: Array) -> Array:
@@ -79,7 +79,7 @@ class Model:
         found: Array = logits.reshape(len(images), len(_PASSES), len(Class), *WINDOW)
         for i, (mirrored, _) in enumerate(_PASSES):
             if mirrored:
-                found[:, i] = found[:, i, _MIRRORED, :, ::-1]
+                found[:, i] = found[:, i, MIRRORED, :, ::-1]
         return found
 
 

@@ -125,6 +125,13 @@ def _check_fit(alignment: Alignment, settings: AnalysisSettings) -> Verdict:
         alignment.inconsistency_mm <= _LARGEST_INCONSISTENCY_MM,
         refusal="Forward and backward registration disagree: foci are not looked for.",
     )  # fmt: skip
+    if np.isfinite(alignment.drift_mm):
+        verdict += gate(
+            "REG-5", alignment.drift_mm, f"<= {good:g} mm along the slices between a tilt and an even drift",
+            alignment.drift_mm <= good,
+            caveat="The patient may have drifted during a series, or the series do not fit along the slices: reduced "
+            "sensitivity for foci.",
+        )  # fmt: skip
     if known and good < residual <= limit:
         verdict += Verdict(
             caveats=(Note("REG-3", "The patient moved between the series: reduced sensitivity for foci."),)

@@ -76,6 +76,18 @@ class Places:
             numbers = (below - upper, below - lower)
         return Location(self._level(middle, upper, lower), (x, y, z), numbers)
 
+    def without(self, muscle: Mask) -> str:
+        """Return in words the slices that hold none of `muscle`, from the head down; nothing if all hold some."""
+        empty = np.nonzero(~muscle.any(axis=(1, 2)))[0][::-1]
+        runs = [run.tolist() for run in np.split(empty, np.nonzero(np.diff(empty) != -1)[0] + 1) if run.size]
+        if self.topmost is not None:
+            below = self.topmost + self.geometry.shape[0] - 1
+            named = [f"{below - run[0]} to {below - run[-1]}" if len(run) > 1 else f"{below - run[0]}" for run in runs]
+            many = len(empty) > 1
+            return f"slice{'s' if many else ''} {', '.join(named)} from the head" if runs else ""
+        height = [(self.geometry.to_lps((run[0], 0, 0))[2], self.geometry.to_lps((run[-1], 0, 0))[2]) for run in runs]
+        return f"planes from z {', '.join(f'{top:.0f} to {bottom:.0f}' for top, bottom in height)} mm" if runs else ""
+
     def divide(self, muscle: Mask, height_mm: float) -> tuple[Slab, ...]:
         """Return the levels of the muscles from the head down; what has no level in slabs of about `height_mm`."""
         used = np.nonzero(muscle.any(axis=(1, 2)))[0]

@@ -17,7 +17,7 @@ from node.analysis.venography import Vessels
 from node.analysis.verdict import Verdict
 from node.dicom.geometry import Geometry
 from node.findings import LesionFindings, Note
-from node.ports import Mask
+from node.ports import Array, Mask
 from node.settings import AnalysisSettings
 
 _PLEXUS_MM = 12.0  # around canal and vertebrae; docs/analysis.md, 12.3
@@ -25,24 +25,44 @@ _SHELL_MM = 2.0  # around a lesion, where a vessel that drains it begins; chosen
 _LEADS_AWAY_MM = 5.0  # from the lesion's border at least, or it is a vessel of the lesion itself; chosen
 _GAP_MM = 1.0  # to either side: a vein that the image breaks off for 2 mm goes on; chosen
 _CANAL_RADIUS_MM = 8.0  # where none was found: at the midline, in front of the muscles; chosen
+_MARKED = "the canal and the vertebrae"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plexus:
-    """Where the paravertebral plexus lies, on the grid of the muscles; and what that was taken from."""
+    """Where the paravertebral plexus lies, on the grid of the muscles; and what that was taken from, slice by slice."""
 
     region: Mask
-    taken_from: str
+    taken_from: tuple[str, ...]
 
 
 def find_plexus(muscles: Muscles, spacing_mm: Spacing) -> Plexus:
-    """Return all within 12 mm of canal and vertebrae, in the slices that have muscle."""
-    inner = muscles.canal if muscles.bone is None else muscles.canal | muscles.bone
-    taken_from = "the canal" if muscles.bone is None else "the canal and the vertebrae"
-    if not inner.any():
-        inner, taken_from = _in_front(muscles, spacing_mm), "the midline in front of the muscles"
+    """Return all within 12 mm of canal and vertebrae, in the slices that have muscle.
+
+    Slice by slice: a sacrum that is outlined says nothing of the loin above it.
+    """
+    bone = np.zeros_like(muscles.canal) if muscles.bone is None else muscles.bone
+    by_canal, by_bone = _marked_slices(muscles.canal, spacing_mm), _marked_slices(bone, spacing_mm)
+    inner = muscles.canal | bone
+    neither = ~by_canal & ~by_bone
+    inner[neither] = _in_front(muscles, spacing_mm)[neither]
     there: Mask = np.asarray((muscles.sides > 0).any(axis=(1, 2)))
-    return Plexus(grown(inner, _PLEXUS_MM, spacing_mm) & there[:, None, None], taken_from)
+    sources = {
+        _MARKED: by_canal & by_bone,
+        "the canal": by_canal & ~by_bone,
+        "the vertebrae": by_bone & ~by_canal,
+        "the midline in front of the muscles": neither,
+    }
+    return Plexus(
+        grown(inner, _PLEXUS_MM, spacing_mm) & there[:, None, None],
+        tuple(name for name, slices in sources.items() if (slices & there).any()),
+    )
+
+
+def _marked_slices(mask: Mask, spacing_mm: Spacing) -> Mask:
+    """Return the slices in which something is marked, and those so near that the plexus reaches into them."""
+    marked: Mask = np.asarray(mask.any(axis=(1, 2)))
+    return grown(marked[:, None, None], _PLEXUS_MM, spacing_mm).ravel()
 
 
 def _in_front(muscles: Muscles, spacing_mm: Spacing) -> Mask:
@@ -66,39 +86,92 @@ def with_supply(
 ) -> tuple[tuple[Lesion, ...], Verdict]:
     """Return the lesions with what the MRV says of them; as they are where there is none.
 
-    Lesions and muscles lie on the grid `on`.
+    Lesions, muscles and the share of vessels lie on the grid `on`.
     """
     if vessels is None or not lesions:
         return tuple(lesions), Verdict()
     plexus = find_plexus(muscles, on.spacing_mm)
     near, muscle = vessels.bring(plexus.region, on), vessels.bring(muscles.sides > 0, on)
-    supplied = tuple(
-        replace(one, findings=_supply(one.findings, vessels.bring(one.region, on), muscle, near, vessels, settings))
-        for one in lesions
-    )
-    note = Note("MRV-4", f"The paravertebral plexus is taken to lie within {_PLEXUS_MM:g} mm of {plexus.taken_from}.")
-    return supplied, Verdict(caveats=(note,) if muscles.bone is None else ())
+    supplied, unseen, unled = [], [], []
+    for one in lesions:
+        shown = _Shown.of(one.region, muscles, plexus.region, vessels.share, on.spacing_mm, settings)
+        found = _supply(one.findings, vessels.bring(one.region, on), muscle, near, vessels, shown, settings)
+        supplied.append(replace(one, findings=found))
+        unseen += [f"candidate {found.number} ({what})" for what in shown.missing]
+        if shown.lesion and shown.plexus and found.plexus_distance_mm is None:
+            unled.append(str(found.number))
+    notes = []
+    if plexus.taken_from != (_MARKED,):
+        of = " or, in other slices, of ".join(plexus.taken_from)
+        notes.append(Note("MRV-4", f"The paravertebral plexus is taken to lie within {_PLEXUS_MM:g} mm of {of}."))
+    if unled:
+        text = "No vessel of the paravertebral plexus is seen: no distance to it is given of candidate"
+        notes.append(Note("MRV-4", f"{text} {', '.join(unled)}."))
+    if unseen:
+        text = f"The MRV does not reach enough of {', '.join(unseen)}: what hangs on that is not assessed."
+        notes.append(Note("MRV-5", text))
+    return tuple(supplied), Verdict(caveats=tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """Whether the MRV reaches enough of a lesion, of the muscle around it, and of the plexus in its slices."""
+
+    lesion: bool
+    ring: bool
+    plexus: bool
+
+    @classmethod
+    def of(
+        cls, region: Mask, muscles: Muscles, plexus: Mask, share: Array, spacing_mm: Spacing, settings: AnalysisSettings
+    ) -> "_Shown":
+        box = box_around(region, spacing_mm, 2 * settings.ring_mm)
+        ring = grown(region[box], settings.ring_mm, spacing_mm) & ~region[box] & (muscles.sides[box] > 0)
+        slices = region.any(axis=(1, 2))
+        reached = np.isfinite(share)
+
+        def enough(shown: Mask) -> bool:
+            return not shown.size or float(shown.mean()) >= settings.least_mrv_coverage
+
+        return cls(enough(reached[region]), enough(reached[box][ring]), enough(reached[slices][plexus[slices]]))
+
+    @property
+    def missing(self) -> list[str]:
+        """What it does not reach, in words; nothing more where it misses the lesion itself."""
+        if not self.lesion:
+            return ["the candidate itself"]
+        parts = {"the muscle around it": self.ring, "the plexus in its slices": self.plexus}
+        return [name for name, shown in parts.items() if not shown]
 
 
 def _supply(
-    lesion: LesionFindings, region: Mask, muscle: Mask, plexus: Mask, vessels: Vessels, settings: AnalysisSettings
-) -> LesionFindings:
+    lesion: LesionFindings, region: Mask, muscle: Mask, plexus: Mask, vessels: Vessels, shown: _Shown,
+    settings: AnalysisSettings,
+) -> LesionFindings:  # fmt: skip
     mask, spacing_mm = vessels.mask, vessels.grid.spacing_mm
-    if not region.any():
+    if not region.any() or not shown.lesion:
         return lesion
     box = box_around(region, spacing_mm, 2 * settings.ring_mm)
     ring = grown(region[box], settings.ring_mm, spacing_mm) & ~region[box] & muscle[box]
-    inside, around = share_pct(mask[box], region[box]), share_pct(mask[box], ring)
-    drains = _drains(region, mask, plexus, spacing_mm)
+    inside, around = share_pct(mask[box], region[box]), share_pct(mask[box], ring) if shown.ring else None
+    # A vessel that is seen to drain it does so, however little is seen of the rest.
+    drains = _drains(region, mask, plexus, spacing_mm) or (False if shown.plexus else None)
     richer = None if inside is None or around is None else inside > 0 and inside >= settings.vessel_ratio * around
     return replace(
         lesion,
         vessel_fraction_pct=inside,
         surrounding_vessel_fraction_pct=around,
-        plexus_distance_mm=_distance_mm(region, mask, plexus, spacing_mm),
+        plexus_distance_mm=_distance_mm(region, mask, plexus, spacing_mm) if shown.plexus else None,
         draining_vessel=drains,
-        vascularity_increased=drains or richer,
+        vascularity_increased=_either(drains, richer),
     )
+
+
+def _either(one: bool | None, other: bool | None) -> bool | None:
+    """Return whether one of two holds; None if that hangs on what is not known."""
+    if one or other:
+        return True
+    return None if one is None or other is None else False
 
 
 def _distance_mm(region: Mask, vessels: Mask, plexus: Mask, spacing_mm: Spacing) -> float | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from node.analysis import asymmetry
 from node.analysis.enhancement import Subtraction, relative_enhancement, share_pct, subtract
 from node.analysis.grid import Spacing
 from node.analysis.muscles import Muscles
@@ -37,7 +38,7 @@ class Signals:
     difference : Subtraction
         Of the two, in the muscles that are measured.
     vessels : ndarray of float32
-        How much of each voxel is vessel, from the MRV.
+        How much of each voxel is vessel, from the MRV; NaN where that does not reach.
     fat_fraction : ndarray of float32
         From Dixon, 0 to 1.
     fat_to_muscle : float
@@ -73,7 +74,7 @@ class Signals:
     def lean(self, region: Mask) -> Mask:
         """Return the muscle of a region, without the fat and the vessels in it, as far as these are known."""
         muscle = region if self.difference is None else region & self.difference.lean
-        return muscle if self.vessels is None else muscle & (self.vessels < 0.5)
+        return muscle if self.vessels is None else muscle & ~(self.vessels >= 0.5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,19 +108,21 @@ def measure_regional(
     `of_parts` are the `signals` of the single muscles.
     """
     return Regional(
-        measure_sides(muscles.sides, signals, places),
+        measure_sides(muscles.sides, signals, places, settings),
         measure_levels(muscles.sides, muscles.parts, signals, of_parts, places, settings),
         places.basis,
     )
 
 
-def measure_sides(muscles: Labels, signals: Signals, places: Places) -> tuple[MuscleFindings, ...]:
+def measure_sides(
+    muscles: Labels, signals: Signals, places: Places, settings: AnalysisSettings
+) -> tuple[MuscleFindings, ...]:
     """Return what the posterior compartment of either side does, left first; what was not given is not measured."""
     left, right = (
-        _describe(side, POSTERIOR, muscles == label, signals, places, start=0, level=0, least_voxels=1)
+        _describe(side, POSTERIOR, muscles == label, signals, places, settings, start=0, level=0, least_voxels=1)
         for label, side in _SIDES
     )
-    return _compared(left, right, reference=[right]), _compared(right, left, reference=[left])
+    return _compared(left, right, [right], settings), _compared(right, left, [left], settings)
 
 
 def measure_levels(
@@ -139,7 +142,7 @@ def measure_levels(
                 continue
             both = [
                 _describe(
-                    side, name, mask, there, places,
+                    side, name, mask, there, places, settings,
                     start=here.start, level=level, least_voxels=settings.least_region_voxels,
                 )
                 for side, mask in ((Side.LEFT, left), (Side.RIGHT, right))
@@ -155,7 +158,7 @@ def measure_levels(
                 for one in everything
                 if one.level != this.level and one.findings.muscle == this.findings.muscle and one.rise is not None
             ]
-            found.append(_against_other_levels(_compared(this, other, reference=elsewhere), elsewhere, settings))
+            found.append(_against_other_levels(_compared(this, other, elsewhere, settings), elsewhere, settings))
     return tuple(found)
 
 
@@ -168,8 +171,8 @@ def _single() -> Iterator[tuple[str, int, int]]:
 
 
 def _describe(
-    side: Side, muscle: str, region: Mask, signals: Signals, places: Places, *, start: int, level: int,
-    least_voxels: int,
+    side: Side, muscle: str, region: Mask, signals: Signals, places: Places, settings: AnalysisSettings, *,
+    start: int, level: int, least_voxels: int,
 ) -> _Region:  # fmt: skip
     lean = signals.lean(region)
     enough = int(lean.sum()) >= least_voxels
@@ -186,7 +189,7 @@ def _describe(
         enhancement_sd_pct=None if ratio is None else 100 * float(np.std(ratio)),
         asymmetry_pct=None,
         enhancing_fraction_pct=None,
-        vessel_fraction_pct=share_pct(signals.vessels, region),
+        vessel_fraction_pct=share_pct(signals.vessels, region, settings.least_mrv_coverage),
         location=places.location(region, start),
         muscle=muscle,
         fat_fraction_pct=_mean_pct(signals.fat_fraction, region),
@@ -205,13 +208,15 @@ def _named(one: _Region, level: str | None) -> _Region:
     return replace(one, findings=replace(one.findings, location=replace(one.findings.location, level=level)))
 
 
-def _compared(this: _Region, other: _Region, *, reference: Sequence[_Region]) -> MuscleFindings:
+def _compared(
+    this: _Region, other: _Region, reference: Sequence[_Region], settings: AnalysisSettings
+) -> MuscleFindings:  # fmt: skip
     """Return the findings with what the other side, and the reference muscle, say of them."""
     here, there = this.findings, other.findings
     return replace(
         here,
-        asymmetry_pct=_asymmetry_pct(here.enhancement_pct, there.enhancement_pct),
-        vessel_asymmetry_pct=_asymmetry_pct(here.vessel_fraction_pct, there.vessel_fraction_pct),
+        asymmetry_pct=asymmetry.of_enhancement_pct(here.enhancement_pct, there.enhancement_pct, settings),
+        vessel_asymmetry_pct=asymmetry.of_vessels_pct(here.vessel_fraction_pct, there.vessel_fraction_pct),
         enhancing_fraction_pct=_enhancing_pct(this.rise, [one for one in reference if one.rise is not None]),
     )
 
@@ -222,7 +227,9 @@ def _against_other_levels(
     """Return the findings with R, and whether the enhancement is diffuse: R and q above their limits."""
     usual = [one.findings.enhancement_pct for one in elsewhere if one.findings.enhancement_pct is not None]
     middle = float(np.median(usual)) if usual else 0.0
-    if found.enhancement_pct is None or found.enhancing_fraction_pct is None or middle <= 0:
+    if found.enhancement_pct is None or found.enhancing_fraction_pct is None:
+        return found
+    if middle < asymmetry.least_enhancement_pct(settings):  # a quotient of noise
         return found
     ratio = found.enhancement_pct / middle
     diffuse = ratio > settings.diffuse_ratio and found.enhancing_fraction_pct > 100 * settings.diffuse_fraction
@@ -235,13 +242,6 @@ def _median(image: Array | None, region: Mask) -> float | None:
 
 def _mean_pct(image: Array | None, region: Mask) -> float | None:
     return None if image is None or not region.any() else 100 * float(np.mean(image[region]))
-
-
-def _asymmetry_pct(this: float | None, other: float | None) -> float | None:
-    """Return (this - other) / (this + other) in percent; None where neither side has any."""
-    if this is None or other is None or this + other <= 0:
-        return None
-    return 100 * (this - other) / (this + other)
 
 
 def _enhancing_pct(rise: Array | None, reference: Sequence[_Region]) -> float | None:

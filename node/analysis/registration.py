@@ -41,6 +41,7 @@ class Alignment:
     movement: Movement
     inconsistency_mm: float  # how far forward and backward registration miss each other, median over the region
     residual_mm: float  # what is left within the axial planes, root mean square per axis; NaN: cannot be said
+    drift_mm: float = float("nan")  # along the slices, if a tilt is a drift; NaN: cannot be said, or a slip is fitted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,8 +99,11 @@ def align(
         left = float("nan") if slipped is None else _residual_mm(here, there, points, slipped.out)
         if slipped is not None and left <= _WORTH * residual:
             found, residual = slipped, left
+    drift = float("nan")
+    if same_contrast and found.out.slip is None:
+        drift = _drift_mm(here, there, points, found.out, fixed)
     missed = found.home.apply(found.out.apply(points)) - points
-    return Alignment(found.out, float(np.median(np.linalg.norm(missed, axis=1))), residual)
+    return Alignment(found.out, float(np.median(np.linalg.norm(missed, axis=1))), residual, drift)
 
 
 def _fit_both(
@@ -131,6 +135,21 @@ def _fit_slips(
         return None
     home = fit(there, here, out.apply(points[::2]), rigid.home, _FINE, slipping=slips[1])
     return None if home is None else _Ways(out, home)
+
+
+def _drift_mm(
+    here: LocalContrast, there: LocalContrast, points: FloatArray, rigid: Movement, fixed: Grid
+) -> float:  # fmt: skip
+    """Return how far, along the slices, a fit with an even drift parts from the rigid one; root mean square.
+
+    A patient who drifts at an even rate looks tilted: within the planes both fit, along the slices one is wrong.
+    """
+    evenly = Slip.none(fixed.geometry, fixed.slices_along, float("inf"))  # a knot at either end
+    drifted = fit(here, there, points, rigid, _FINE, slipping=evenly)
+    if drifted is None:
+        return float("nan")
+    apart = (drifted.apply(points) - rigid.apply(points)) @ fixed.geometry.directions[:, fixed.slices_along]
+    return float(np.sqrt(np.mean(np.square(apart))))
 
 
 def _scattered(region: Mask, geometry: Geometry) -> FloatArray:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from node.analysis.grid import Box, box_around, part
 from node.analysis.itk import sitk
 from node.dicom.geometry import FloatArray, Geometry
 from node.ports import Array, Mask
@@ -106,12 +107,35 @@ def bring(moving: Array, geometry: Geometry, onto: Geometry, movement: Movement)
 
 def bring_mask(mask: Mask, geometry: Geometry, onto: Geometry, movement: Movement) -> Mask:
     """Return `mask`, which lies on `geometry`, on the grid `onto`: the voxels that are at least half inside."""
-    return bring_share(mask, geometry, onto, movement) >= 0.5
+    brought = np.zeros(onto.shape, bool)
+    if mask.any():
+        source = box_around(mask, geometry.spacing_mm, max(geometry.spacing_mm))
+        target = _reached(part(geometry, source), onto, movement)
+        if all(one.start < one.stop for one in target):
+            share = bring_share(mask[source], part(geometry, source), part(onto, target), movement)
+            brought[target] = share >= 0.5
+    return brought
 
 
-def bring_share(mask: Mask, geometry: Geometry, onto: Geometry, movement: Movement) -> Array:
-    """Return how much of each voxel of `onto` lies in `mask`, seen from its middle."""
-    return _resample(mask.astype(np.float32), geometry, onto, movement, sitk.sitkLinear)
+def _reached(source: Geometry, onto: Geometry, movement: Movement) -> Box:
+    """Return the box of `onto` outside of which no voxel comes from the grid `source`."""
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(source.shape) + 1) - 1
+    places = onto.to_index(movement.inverse().apply(source.to_lps(corners)))
+    slip_mm = 0.0 if movement.slip is None else float(np.abs(movement.slip.shifts).sum(axis=-1).max())
+    margin = np.ceil(slip_mm / np.array(onto.spacing_mm)) + 1
+    low, high = np.floor(places.min(axis=0) - margin), np.ceil(places.max(axis=0) + margin) + 1
+    head, back, left = (
+        slice(int(np.clip(first, 0, size)), int(np.clip(last, 0, size)))
+        for first, last, size in zip(low, high, onto.shape, strict=True)
+    )
+    return head, back, left
+
+
+def bring_share(
+    mask: Mask, geometry: Geometry, onto: Geometry, movement: Movement, *, outside: float = 0.0
+) -> Array:  # fmt: skip
+    """Return how much of each voxel of `onto` lies in `mask`, seen from its middle; `outside` beyond `geometry`."""
+    return _resample(mask.astype(np.float32), geometry, onto, movement, sitk.sitkLinear, outside)
 
 
 def to_image(array: npt.NDArray[np.generic], geometry: Geometry) -> Any:
@@ -123,19 +147,22 @@ def to_image(array: npt.NDArray[np.generic], geometry: Geometry) -> Any:
     return image
 
 
-def _resample(array: Array, geometry: Geometry, onto: Geometry, movement: Movement, interpolator: int) -> Array:
+def _resample(
+    array: Array, geometry: Geometry, onto: Geometry, movement: Movement, interpolator: int, outside: float = 0.0
+) -> Array:
     transform = sitk.AffineTransform(3)
     transform.SetCenter(movement.centre.tolist())
     transform.SetMatrix(movement.rotation.ravel().tolist())
     transform.SetTranslation(movement.shift.tolist())
     resampler = sitk.ResampleImageFilter()
-    resampler.SetNumberOfThreads(1)
+    resampler.SetNumberOfThreads(2)  # each voxel by itself: the same bits with any number
     resampler.SetSize([int(n) for n in onto.shape[::-1]])
     resampler.SetOutputOrigin(onto.affine[:3, 3].tolist())
     resampler.SetOutputSpacing(onto.spacing_mm[::-1])
     resampler.SetOutputDirection(onto.directions[:, ::-1].ravel().tolist())
     resampler.SetTransform(transform if movement.slip is None else _slipped(transform, movement.slip, onto))
     resampler.SetInterpolator(interpolator)
+    resampler.SetDefaultPixelValue(outside)
     resampled: Array = sitk.GetArrayFromImage(resampler.Execute(to_image(array, geometry)))
     return resampled
 

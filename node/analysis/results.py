@@ -15,7 +15,7 @@ from node.analysis.places import Places
 from node.analysis.regional import Regional
 from node.analysis.verdict import Verdict
 from node.dicom.volumes import Volume
-from node.findings import Algorithm, Findings, Measurement, Outcome, Regions, Suspicion
+from node.findings import Algorithm, Findings, Measurement, Note, Outcome, Regions, Suspicion
 from node.ports import Array, Detector, Labeller, Segmenter
 from node.settings import AnalysisSettings
 
@@ -25,7 +25,10 @@ _NOTHING = Regional()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tools:
-    """What a measurement is made with, the series that names levels, and the level that is asked about."""
+    """What a measurement is made with, the series that names levels, and the level that is asked about.
+
+    `refusals` say why a series of the study is not measured at all.
+    """
 
     settings: AnalysisSettings
     segmenter: Segmenter
@@ -33,6 +36,7 @@ class Tools:
     labeller: Labeller
     sagittal: Volume | None
     suspicion: Suspicion | None
+    refusals: tuple[Note, ...] = ()
 
     def places(self, grid: Grid, box: Box) -> Places:
         """Return where along the spine the voxels of `box` lie."""
@@ -43,7 +47,7 @@ def refusal(
     verdict: Verdict, tools: Tools, *, regional: Regional = _NOTHING, regions: Regions = _NO_REGIONS
 ) -> Measurement:
     """Return the measurement that was not made, and why; with what is still valid."""
-    reasons = ", ".join(dict.fromkeys(one.code for one in verdict.refusals))
+    reasons = ", ".join(dict.fromkeys(one.code for one in (*tools.refusals, *verdict.refusals)))
     summary = f"Enhancement was not measured ({reasons})."
     return Measurement(_findings(Outcome.REFUSED, summary, (), None, regional, (), verdict, tools), regions)
 
@@ -77,6 +81,7 @@ def regions_on(
     vessels: npt.NDArray[np.bool_] | None = None,
     enhancement: Array | None = None,
     *,
+    parts: npt.NDArray[np.uint8] | None = None,
     reference: str = "post",
 ) -> Regions:
     """Return the regions on the grid of a series as it was acquired; vessels lie on theirs already.
@@ -91,7 +96,8 @@ def regions_on(
     if enhancement is not None:
         inside = np.where(sides > 0, 100 * enhancement, np.float32(np.nan))
         rise = grid.as_acquired(whole(box, inside, grid.signal.shape, np.nan), np.nan)
-    return Regions(muscles, labels if lesions else None, vessels, reference, rise)
+    single = None if parts is None else grid.as_acquired(whole(box, parts, grid.signal.shape))
+    return Regions(muscles, labels if lesions else None, vessels, reference, rise, single)
 
 
 def _findings(
@@ -105,6 +111,7 @@ def _findings(
     tools: Tools,
 ) -> Findings:
     described = tuple(one.findings for one in lesions)
+    refusals = (*tools.refusals, *verdict.refusals)
     return Findings(
         outcome=outcome,
         summary=summary,
@@ -114,14 +121,16 @@ def _findings(
         lesions=described,
         gates=verdict.gates,
         caveats=verdict.caveats,
-        refusals=verdict.refusals,
+        refusals=refusals,
         algorithm=_algorithm(tools),
         level_basis=regional.basis,
         suspicion=tools.suspicion,
         levels=regional.levels,
         answer=None
         if tools.suspicion is None
-        else answer(tools.suspicion, regional.levels, described, verdict.refusals, given, tools.settings),
+        else answer(
+            tools.suspicion, regional.levels, described, refusals, given, tools.settings, caveats=verdict.caveats
+        ),
     )
 
 

@@ -34,7 +34,7 @@ class Still:
     kept : tuple of int
         Which of them fit, in order; the last one always.
     arrays : tuple of ndarray
-        Their signals.
+        Their signals; NaN where a time point that was brought back does not reach.
     moved : int
         How many had to be brought back.
     """
@@ -60,7 +60,7 @@ def hold_still(points: Sequence[Volume], settings: AnalysisSettings) -> Still:
             found.append((number, point.array))
             continue
         grid = Grid.of(point)
-        signal = None if movement is None else bring(grid.signal, grid.geometry, last.geometry, movement)[0]
+        signal = None if movement is None else _brought(grid, last, movement)
         if signal is None or look.drift_mm(signal) > settings.good_residual_mm:
             if registrations == _MOST_REGISTRATIONS:
                 continue
@@ -69,13 +69,19 @@ def hold_still(points: Sequence[Volume], settings: AnalysisSettings) -> Still:
             if alignment is None or check_movement(alignment, settings).refused:
                 continue
             movement = alignment.movement
-            signal = bring(grid.signal, grid.geometry, last.geometry, movement)[0]
+            signal = _brought(grid, last, movement)
             if look.drift_mm(signal) > settings.good_residual_mm:
                 continue
-        found.append((number, last.as_acquired(signal)))
+        found.append((number, last.as_acquired(signal, np.nan)))
         moved += 1
     found.reverse()
     return Still(tuple(number for number, _array in found), tuple(array for _number, array in found), moved)
+
+
+def _brought(point: Grid, last: Grid, movement: Movement) -> Array:
+    """Return a time point on the grid of the last one, NaN where it does not reach: its ends were never imaged."""
+    signal, covered = bring(point.signal, point.geometry, last.geometry, movement)
+    return np.where(covered, signal, np.float32(np.nan))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,14 +105,19 @@ class _Look:
         return cls(planes, rows, columns, grid.spacing_mm, tuple(voxels.T), _contrast(part, grid.spacing_mm))
 
     def drift_mm(self, signal: Array) -> float:
-        """Return how far a signal on the same grid lies beside the first one, within the planes.
+        """Return how far a signal on the same grid lies beside the first one, within the planes; inf if it shows none.
 
         By least squares of the local contrast (Lucas and Kanade 1981), which may be any multiple of the other one; what
         enhances is an outlier, and weighs little.
         """
-        other = _contrast(np.ascontiguousarray(signal[self.planes, self.rows, self.columns]), self.spacing_mm)
-        down, right = (np.gradient(other, axis=axis)[self.voxels] / self.spacing_mm[axis] for axis in (1, 2))
-        wanted, found = self.contrast[self.voxels], other[self.voxels]
+        planes = np.ascontiguousarray(signal[self.planes, self.rows, self.columns])
+        there = np.isfinite(planes[self.voxels])
+        if not there.any():
+            return float("inf")
+        voxels = tuple(axis[there] for axis in self.voxels)
+        other = _contrast(np.nan_to_num(planes), self.spacing_mm)
+        down, right = (np.gradient(other, axis=axis)[voxels] / self.spacing_mm[axis] for axis in (1, 2))
+        wanted, found = self.contrast[voxels], other[voxels]
         columns = np.stack([down, right, -wanted, -np.ones_like(wanted)], axis=1).astype(np.float64)
         weight = np.ones(len(columns))
         step = np.zeros(4)

@@ -75,6 +75,7 @@ _LIMITS = (
     _Limit("SEG-9", "certainty", "mean probability of muscle", least=0.85),
     _Limit("SEG-10", "astray", "of the muscle named after the other side", most=0.03),
     _Limit("SEG-11", "over psoas", "of the signal of psoas: muscle, not only its place", least=0.3, most=3.5),
+    _Limit("SEG-11", "like fat", "of the signal of psoas where as bright as the fat behind", most=1.8),
 )
 
 
@@ -109,6 +110,7 @@ def figures_of(seen: Seen) -> dict[str, Floats]:
         "certainty": seen.certainty,
         "astray": seen.astray,
         "over psoas": seen.over_psoas,
+        "like fat": seen.like_fat,
         "smaller": smaller,
         "larger": larger,
         "ratio": smaller / np.maximum(larger, 1),

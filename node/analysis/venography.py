@@ -1,24 +1,26 @@
 """The MRV beside the pair: vessels near the muscles and the spine, on its own grid and on that of the other series."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from node.analysis.flow import moving_vessels, share_of_venc
-from node.analysis.grid import Grid, grown
+from node.analysis.grid import Box, Grid, grown
 from node.analysis.pairing import check_movement
 from node.analysis.registration import align
 from node.analysis.resampling import Movement, bring_mask, bring_share
-from node.analysis.verdict import Verdict
+from node.analysis.verdict import Verdict, gate
 from node.analysis.vessels import noise_of, vessel_mask
 from node.dicom.geometry import Geometry
 from node.dicom.headers import Acquisition
 from node.dicom.volumes import Volume
-from node.findings import Note
+from node.findings import Note, Side
 from node.ports import Array, Mask
 from node.settings import AnalysisSettings
 
-_NEAR_MM = 15.0  # around the muscles; beyond it vessels are not looked for
+NEAR_MM = 15.0  # around the muscles; beyond it vessels are not looked for
+_WHOLE = 0.995  # of a side: what the MRV shows of it is called all. Chosen
 _LARGEST_INCONSISTENCY = 0.5  # of the thickest slice: mutual information alone is no better along it. Chosen
 
 
@@ -80,7 +82,8 @@ class Vessels:
     grid : Grid
         That part.
     share : ndarray of float32
-        How much of each voxel of the other series is vessel: as a mask, thin veins would be lost or doubled.
+        How much of each voxel of the other series is vessel: as a mask, thin veins would be lost or doubled. NaN where
+        the MRV does not reach.
     movement : Movement
         From points of the other series to those of the MRV.
     """
@@ -89,6 +92,10 @@ class Vessels:
     grid: Grid
     share: Array
     movement: Movement
+
+    def within(self, box: Box) -> "Vessels":
+        """Return the same with what lies in `box` of the other series."""
+        return replace(self, share=self.share[box])
 
     def as_acquired(self) -> Mask:
         """Return the vessels on the grid of the whole MRV in the order of its acquisition."""
@@ -109,7 +116,7 @@ def find_vessels(
     frame = mrv.magnitude.geometry.frame_of_reference
     if not frame or frame != post.geometry.frame_of_reference:
         return None, _unused("The MRV has another frame of reference.")
-    near = grown(muscle, _NEAR_MM, post.spacing_mm)
+    near = grown(muscle, NEAR_MM, post.spacing_mm)
     wanted = near | plexus
     here = bring_mask(wanted, post.geometry, mrv.magnitude.geometry, Movement.none(np.zeros(3)))
     mrv = mrv.around(here, settings.longest_translation_mm)
@@ -123,8 +130,26 @@ def find_vessels(
         return None, Verdict(gates=movement.gates) + _unused("The MRV does not fit the other series.")
     there = bring_mask(wanted, post.geometry, grid.geometry, alignment.movement.inverse())
     vessels = mrv.vessels(there)
-    share = bring_share(vessels, grid.geometry, post.geometry, alignment.movement)
+    share = bring_share(vessels, grid.geometry, post.geometry, alignment.movement, outside=np.nan)
     return Vessels(vessels, grid, share, alignment.movement), Verdict(gates=movement.gates) + mrv.verdict
+
+
+def check_coverage(vessels: Vessels, sides: npt.NDArray[np.uint8], settings: AnalysisSettings) -> Verdict:
+    """Return how much of the muscles the MRV shows (MRV-5); `sides` lie on the grid of `vessels.share`."""
+    least = settings.least_mrv_coverage
+    reached = np.isfinite(vessels.share)
+    shown = {side: float(reached[sides == label].mean()) for label, side in enumerate(Side, start=1)}
+    verdict = gate(
+        "MRV-5", ", ".join(f"{side} {100 * share:.0f} %" for side, share in shown.items()),
+        f">= {100 * least:g} % of the muscles within the MRV", min(shown.values()) >= least,
+    )  # fmt: skip
+    if min(shown.values()) >= _WHOLE:
+        return verdict
+    text = (
+        "The MRV does not reach all of the muscles. A vessel fraction is of what it shows of a region; where that is "
+        f"less than {100 * least:g} %, none is given."
+    )
+    return verdict + Verdict(caveats=(Note("MRV-5", text),))
 
 
 def _unused(reason: str) -> Verdict:

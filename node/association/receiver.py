@@ -25,7 +25,7 @@ from node.association.wire import AbortReason, ConnectionEndedError, Wire, a_abo
 from node.dicom.identifiers import shown_title
 from node.errors import HeaderError
 from node.eventlog import Event
-from node.ledger import Arrivals, Commitments, Database, Deliveries, Expectations
+from node.ledger import Arrivals, Commitments, Database, Expectations, Promises
 from node.settings import Settings
 from node.spool import Spool, SpoolReader
 
@@ -58,7 +58,7 @@ class Receiver:
         )
         self._careful = CarefulLane(
             settings.association, self._intake, self.commitment, ProcedureSteps(Expectations(database)),
-            CommitmentReports(Deliveries(database), settings.delivery), spool.root / _CAREFUL,
+            CommitmentReports(Promises(database), settings.delivery), spool.root / _CAREFUL,
         )  # fmt: skip
         self._serving: dict[int, Callable[[], None]] = {}  # by thread: what ends it
         self._lock = threading.Lock()

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 JobArgument = Annotated[str, typer.Argument(help="A job by its id; see: jobs list.")]
+NewerOption = Annotated[
+    bool, typer.Option("--although-newer", help="Also where newer results of the study have been delivered already.")
+]
 
 
 def list_jobs(
@@ -65,11 +68,13 @@ def show(context: typer.Context, job: JobArgument, data: DataOption = None, as_j
             say(fault)
 
 
-def retry(context: typer.Context, job: JobArgument, data: DataOption = None) -> None:
+def retry(
+    context: typer.Context, job: JobArgument, although_newer: NewerOption = False, data: DataOption = None
+) -> None:
     """Run a failed or cancelled job again, or deliver again what was abandoned, parked or held."""
     from node.console import Console
 
-    done = Console(settings_of(context, data_dir=data)).retry(job)
+    done = Console(settings_of(context, data_dir=data)).retry(job, although_newer=although_newer)
     if not done:
         raise refused(f"{job}: nothing to try again: not failed, not cancelled, no delivery waits for you")
     say(f"{job}: {done}")
@@ -79,6 +84,7 @@ def release(
     context: typer.Context,
     job: JobArgument,
     to: Annotated[str, typer.Option(help="The destination, where results are held for several.")] = "",
+    although_newer: NewerOption = False,
     data: DataOption = None,
 ) -> None:
     """Deliver what is held of a job although the destination knows the study otherwise. First look there why."""
@@ -91,7 +97,7 @@ def release(
     if to not in held and (to or len(held) > 1):  # each archive has its own reason
         raise refused(f"{job}: say by --to which of them: {', '.join(held)}")
     destination = to or held[0]
-    objects = console.send_anyway(job, destination)
+    objects = console.send_anyway(job, destination, although_newer=although_newer)
     say(f"{job}: {objects} objects owed to {destination}, to be sent without another look")
 
 

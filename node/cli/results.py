@@ -18,7 +18,7 @@ def replay(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure again what a report was made from, as it was told then, and compare each number and UID."""
+    """Measure again what a report was made from, as it was told then, and compare each number, code and UID."""
     from dataclasses import asdict
 
     from node.replay import replay as made_again
@@ -30,7 +30,7 @@ def replay(
         for difference in found.differences:
             say(difference)
         differ = f"{len(found.differences)} differ" if found.differences else "all equal"
-        say(f"{found.job}: {found.compared} numbers and UIDs compared, {differ}")
+        say(f"{found.job}: {found.compared} numbers, codes and UIDs compared, {differ}")
     if found.differences:
         raise typer.Exit(1)
 

@@ -29,7 +29,7 @@ class ClockWatch:
         self._distance_s = self._kept_s = self._read()
 
     def was_set(self, now: float, monotonic_s: float) -> bool:
-        """Return whether the clock was set since the last look, or the machine was suspended.
+        """Return whether the clock was set since the last look that was noted, or the machine was suspended.
 
         Parameters
         ----------
@@ -38,13 +38,19 @@ class ClockWatch:
         monotonic_s : float
             Seconds of the clock that nobody sets (CLOCK_MONOTONIC, the same for all processes).
         """
-        before_s, self._distance_s = self._distance_s, now - monotonic_s
+        if self._distance_s is None:
+            return False
+        by_s = now - monotonic_s - self._distance_s
+        if abs(by_s) <= _SET_BY_S:
+            return False
+        eventlog.record(Event.CLOCK_SET, logging.WARNING, seconds=round(by_s))
+        return True
+
+    def note(self, now: float, monotonic_s: float) -> None:
+        """Note how the clocks stand, once what follows from it is done: whoever dies before finds it again."""
+        self._distance_s = now - monotonic_s
         if self._kept_s is None or abs(self._distance_s - self._kept_s) > _KEPT_WITHIN_S:
             self._keep(self._distance_s)
-        if before_s is None or abs(self._distance_s - before_s) <= _SET_BY_S:
-            return False
-        eventlog.record(Event.CLOCK_SET, logging.WARNING, seconds=round(self._distance_s - before_s))
-        return True
 
     def _read(self) -> float | None:
         if self._file is None:

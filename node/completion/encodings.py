@@ -13,7 +13,8 @@ from itertools import pairwise
 from node import eventlog
 from node.errors import NodeError, shown
 from node.eventlog import Event, alias
-from node.ledger.ledger import DoubtfulStudy, Ledger
+from node.ledger.ledger import Ledger
+from node.ledger.studies import DoubtfulStudy
 from node.records import Place
 from node.spool import SpoolReader
 

@@ -9,7 +9,7 @@ may pause. So no study waits for ever, and what closed it is written down.
 from dataclasses import dataclass
 
 from node.dicom.performed import StepState
-from node.ledger.ledger import GatheringStudy
+from node.ledger.gathering import GatheringStudy
 from node.records import MPPS, Expectation, SeriesProgress
 from node.settings import CompletionSettings
 

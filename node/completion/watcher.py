@@ -14,7 +14,9 @@ from node.completion.triggers import missing_of, missing_of_study, study_evidenc
 from node.dicom.identifiers import SeriesUID, StudyUID
 from node.errors import SandboxCancelledError, SettingsError, raised_at, shown
 from node.eventlog import Event, alias
-from node.ledger.ledger import Enqueue, GatheringStudy, Ledger
+from node.ledger.gathering import GatheringStudy
+from node.ledger.ledger import Ledger
+from node.ledger.studies import Enqueue
 from node.ports import Trigger
 from node.records import RoleDecision, SeriesRole, StackKey
 from node.settings import CompletionSettings
@@ -100,6 +102,7 @@ class Watcher:
         if self._clock.was_set(now, monotonic_s) or ahead or was_away:
             self._ledger.restart_quiet(now=now)
             studies = self._ledger.gathering()
+        self._clock.note(now, monotonic_s)
         here = {one.study for one in studies}
         self._read = {study: known for study, known in self._read.items() if study in here}
         self._failed = {study: failed for study, failed in self._failed.items() if study in here}

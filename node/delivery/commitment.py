@@ -10,6 +10,7 @@ from typing import Any
 
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import evt
+from pynetdicom.pdu import P_DATA_TF
 
 from node.calling import Caller
 from node.delivery.association import UNCOMPRESSED, NothingTakenError, associated
@@ -57,7 +58,7 @@ class CommitmentRequester:
         DeliveryError
             If it does not answer, or cannot now.
         """
-        told = threading.Event()
+        heard, answered = threading.Event(), threading.Event()
 
         def hear(event: evt.Event) -> tuple[int, None]:
             try:
@@ -66,11 +67,16 @@ class CommitmentRequester:
                 self._note(read_report(report.EventInformation.getvalue(), implicit=implicit, most=MOST_INSTANCES))
             except Exception:  # towards a peer a fault is a status; pynetdicom would log its text
                 return _PROCESSING_FAILURE, None
-            told.set()
+            heard.set()
             return _SUCCESS, None
 
+        def look_for_answer(event: evt.Event) -> None:
+            # While it serves a request pynetdicom would let us release the association before that is answered.
+            if heard.is_set() and isinstance(event.pdu, P_DATA_TF):
+                answered.set()
+
         offered = {(STORAGE_COMMITMENT, str(syntax)) for syntax in UNCOMPRESSED}
-        handlers = [(evt.EVT_N_EVENT_REPORT, hear)]
+        handlers = [(evt.EVT_N_EVENT_REPORT, hear), (evt.EVT_PDU_SENT, look_for_answer)]
         try:
             with associated(self._settings, offered, self._caller, handlers=handlers) as association:
                 await_reader(association)
@@ -85,6 +91,6 @@ class CommitmentRequester:
                     raise DeliveryError("no answer to the request for storage commitment")
                 if status != _SUCCESS:
                     raise DeliveryError(f"the request for storage commitment is answered 0x{status:04X}")
-                told.wait(self._linger_s)
+                answered.wait(self._linger_s)
         except NothingTakenError:
             raise RefusedError("storage commitment is not offered") from None

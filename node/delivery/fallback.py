@@ -37,12 +37,14 @@ def fitted(
     """Yield each object, or what goes in its stead to a destination that accepts these SOP Classes.
 
     An object that refers to one that was replaced, now or earlier, refers to its replacement, and is thereby another
-    instance as well. What fits in no way is yielded as it is.
+    instance as well. What was replaced in an earlier attempt goes as that again, while its class is accepted: the
+    destination may have it. What fits in no way is yielded as it is.
     """
     known = dict(replaced)
     for one in objects:
         own = str(one.SOPClassUID)
-        best = next((each for each in (own, *substitutes(one)) if each in accepted), own)
+        before, _ = known.pop(str(one.SOPInstanceUID), (own, ""))
+        best = next((each for each in (before, own, *substitutes(one)) if each in accepted), own)
         stale = sorted(_references(one) & known.keys()) if known else []
         if best == own and not stale:
             yield one

@@ -113,6 +113,9 @@ class Outbox:
             replaced = self._deliveries.replaced(parcel.study, self._name)
             for answer in self._destination.deliver(objects, replaced):
                 uid = InstanceUID(answer.sop_instance)
+                sent = answer.sent or ("", "")
+                if sent != replaced.get(uid, ("", "")) and not answer.permanent:
+                    self._deliveries.note_sent(uid, self._name, *sent)  # unanswered, too: it may be there
                 if answer.stored or answer.permanent:
                     self._note(left.pop(uid)[0], answer, now)
                     stored += answer.stored
@@ -141,7 +144,7 @@ class Outbox:
         follows = now if self._commitment else now + _LOOK_AFTER_S if self._inquiry else None
         self._deliveries.advance(
             one.sop_instance, self._name, DeliveryState.STORED, answer.status,
-            now=now, next_try_s=follows, sent=answer.sent, attempts=1,
+            now=now, next_try_s=follows, attempts=1,
         )  # fmt: skip
         if answer.sent is not None:
             eventlog.record(
@@ -185,21 +188,31 @@ class Outbox:
         known = inquiry.known(parcel.study)
         if known is None:
             why = "the destination has no such study"
-            if max(row.attempts for _, row in parcel.objects) + 1 < _PATIENCE:
-                waiting: dict[str, str] = {one.sop_instance: why for one, _ in parcel.objects}
-                self._try_later(parcel.job, parcel.objects, waiting, now)
+            looks = 1 + max(row.looks for _, row in parcel.objects)  # answered ones: an outage says nothing of a study
+            if looks < _PATIENCE:
+                self._look_later(parcel, why, looks, now)
                 return False
         else:
             why = contradiction(result, known)
         if not why:
             return True
         for one, _ in parcel.objects:
-            self._deliveries.advance(one.sop_instance, self._name, DeliveryState.HELD, why, now=now, attempts=1)
+            self._deliveries.advance(one.sop_instance, self._name, DeliveryState.HELD, why, now=now)
         eventlog.record(
             Event.DELIVERY_HELD, logging.ERROR, job=parcel.job, destination=self._name, objects=len(parcel.objects),
             reason=f"'{why}'",
         )  # fmt: skip
         return False
+
+    def _look_later(self, parcel: Parcel, why: str, looks: int, now: float) -> None:
+        self._deliveries.postpone(
+            {one.sop_instance: why for one, _ in parcel.objects}, self._name, DeliveryState.OWED,
+            now=now, next_try_s=now + self._wait_s(looks), turns=0, looks=1,
+        )  # fmt: skip
+        eventlog.record(
+            Event.DELIVERY_POSTPONED, logging.WARNING, job=parcel.job, destination=self._name,
+            objects=len(parcel.objects), attempt=looks, reason=f"'{why}'",
+        )  # fmt: skip
 
     # ---------------------------------------------------------------- stored -> committed -> seen
 
@@ -208,8 +221,9 @@ class Outbox:
         if self._is_hopeless(parcel, "no report on storage commitment", now):
             return
         transaction_uid = f"2.25.{uuid.uuid4().int}"  # of this request and no other (PS3.4 section J.3.3.1.2)
-        wait_s = self._settings.commitment_wait_s
-        self._unproven(parcel, "commitment asked for", now, wait_s=wait_s, transaction_uid=transaction_uid)
+        asked = [one.sop_instance for one, _ in parcel.objects]
+        again_s = now + self._settings.commitment_wait_s
+        self._deliveries.ask(asked, self._name, transaction_uid, now=now, next_try_s=again_s)
         references = tuple(
             Reference(row.sent_class or one.sop_class, row.sent_instance or one.sop_instance)
             for one, row in parcel.objects
@@ -220,7 +234,7 @@ class Outbox:
             for one, _ in parcel.objects:
                 self._park(one, f"stored, but {shown(error)}", now)
         except Exception as error:  # none may end the deliveries in silence
-            self._unproven(parcel, shown(error), now, transaction_uid=transaction_uid)  # it may have heard us
+            self._unproven(parcel, shown(error), now, turns=0)  # counted before; and it may have heard us
 
     def _look(self, parcel: Parcel, inquiry: Inquiry, now: float) -> None:
         """Look whether the destination shows what it took."""
@@ -246,14 +260,11 @@ class Outbox:
     def _header(self, one: ResultRecord) -> Dataset:
         return dcmread(self._results.path_of(one.path), stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
 
-    def _unproven(
-        self, parcel: Parcel, why: str, now: float, *, wait_s: float | None = None, transaction_uid: str = ""
-    ) -> None:
-        if wait_s is None:
-            wait_s = self._wait_s(1 + max(row.turns for _, row in parcel.objects))
+    def _unproven(self, parcel: Parcel, why: str, now: float, *, turns: int = 1) -> None:
+        wait_s = self._wait_s(1 + max(row.turns for _, row in parcel.objects))
         self._deliveries.postpone(
             {one.sop_instance: why for one, _ in parcel.objects}, self._name, parcel.state,
-            now=now, next_try_s=now + wait_s, transaction_uid=transaction_uid,
+            now=now, next_try_s=now + wait_s, turns=turns,
         )  # fmt: skip
 
     def _is_hopeless(self, parcel: Parcel, why: str, now: float) -> bool:

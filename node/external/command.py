@@ -116,6 +116,10 @@ class CommandSegmenter:
     def name(self) -> str:
         return self.description.name
 
+    @property
+    def time_limit_s(self) -> float:
+        return self.description.time_limit_s
+
     def segment(self, volume: Array, *, spacing_mm: tuple[float, float, float]) -> Segmentation:
         """Return what the command marks in a volume in canonical order."""
         labels = run(self.description, volume, spacing_mm)
@@ -143,6 +147,10 @@ class CommandLabeller:
     @property
     def name(self) -> str:
         return self.description.name
+
+    @property
+    def time_limit_s(self) -> float:
+        return self.description.time_limit_s
 
     def label(self, volume: Array, *, spacing_mm: tuple[float, float, float]) -> Labelling:
         """Return the vertebrae that the command names in a volume in canonical order."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from node.report import ResultObject, SeriesEvidence
 
 NOT_MEASURED, NOT_REPORTED = "JOB-1", "JOB-2"  # docs/conformance.md
+REFUSALS = {NOT_MEASURED: "The measurement did not end.", NOT_REPORTED: "The results could not be written."}
 _NO_ANALYSIS = "No analysis was possible. This is not a statement about the patient."
 
 Answer = dict[str, Any]  # JSON values: a step's answer goes from process to process
@@ -39,7 +40,7 @@ def answer(folder: Path, task: "Task", measurement: Measurement, evidence: Seque
         made = unchecked(
             measurement, evidence, settings=task.report, started=task.started, predecessor=task.predecessor
         )
-        found = faults(made, evidence)
+        found = faults(made, evidence, measurement.findings.earlier)
     except ReportError as error:
         found = [shown(error)]
     if not found:

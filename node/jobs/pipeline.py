@@ -3,12 +3,13 @@
 A workflow that resumes takes the same way again, so it branches on recorded results only, never on settings or clocks.
 """
 
+import contextlib
 import datetime as dt
 import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ from node.emg import read_order
 from node.errors import HeaderError, JobError, NodeError, SandboxCancelledError, SpoolError, shown
 from node.eventlog import Event, alias
 from node.jobs import sandbox
-from node.jobs.answers import NOT_MEASURED, NOT_REPORTED
+from node.jobs.answers import NOT_MEASURED, NOT_REPORTED, REFUSALS
 from node.jobs.port import JobQueue
 from node.jobs.steps import InputFile, Task
 from node.jobs.watch import CancelWatch
-from node.ledger.ledger import SUPERSEDED, Ledger
+from node.ledger.jobs import SUPERSEDED
+from node.ledger.ledger import Ledger
+from node.ledger.priors import Priors
 from node.ledger.suspicions import Suspicions
 from node.records import (
     LONGEST_TEXT,
@@ -88,7 +91,7 @@ class Pipeline:
     ) -> None:
         self._queue, self._ledger, self._settings = queue, ledger, settings
         self._spool, self._results = spool, results
-        self._suspicions = Suspicions(ledger.database)
+        self._suspicions, self._priors = Suspicions(ledger.database), Priors(ledger.database)
         self._cancel = cancel
         self._work, self._quarantine = work, quarantine
         self._assemble = queue.step("assemble", self._assemble_job)
@@ -163,14 +166,18 @@ class Pipeline:
         rules, doubt = rule_table(decisions), contrast_doubt(decisions)
         set_by = (settings.analysis.model_dump_json(), settings.report.model_dump_json())
         made_by = (__version__, *set_by, str(suspicion), rules, doubt)
-        manifest = digest.hexdigest()  # so far: roles, stacks, SOP Instance UIDs and contents
+        prior_reports = tuple(self._prior_reports(job_id))
+        for one in prior_reports:
+            digest.update(f"prior\x1f{one.sha256}\n".encode())
+        manifest = digest.hexdigest()  # so far: roles, stacks, SOP Instance UIDs and contents; contents of priors
         digest.update("\n".join(made_by).encode())
-        earlier = self._ledger.note_inputs(job_id, digest.hexdigest())
-        if earlier is not None:
-            eventlog.record(Event.JOB_REPEATED, job=job_id, earlier=earlier)
-            return f"repeats {earlier}"
+        repeats = self._ledger.note_inputs(job_id, digest.hexdigest())
+        if repeats:
+            eventlog.record(Event.JOB_REPEATED, job=job_id, outcome=f"'{repeats}'")
+            return repeats
         folder = self._folder(job_id)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        replaced = self._predecessor(job_id, header.origin.study)
         task = Task(
             inputs=inputs,
             stacks=stacks,
@@ -183,19 +190,39 @@ class Pipeline:
             rules=rules,
             doubt=doubt,
             manifest=manifest,
-            predecessor=self._predecessor(job_id, header.origin.study),
+            predecessor=replaced[0] if replaced else None,
+            earlier=prior_reports,
+            revised=replaced[1] if replaced else None,
         )
         task.write(folder)
         self._ledger.note_task(job_id, task.as_json())
         eventlog.record(Event.JOB_STARTED, job=job_id, instances=sum(map(len, inputs.values())))
         return ""
 
-    def _predecessor(self, job_id: str, study: str) -> Predecessor | None:
+    def _predecessor(self, job_id: str, study: str) -> tuple[Predecessor, InputFile] | None:
         earlier = self._ledger.earlier_report(job_id)
         if earlier is None:
             return None
         header = dcmread(self._results.path_of(earlier.path), specific_tags=["SeriesInstanceUID"])
-        return Predecessor(study, str(header.SeriesInstanceUID), earlier.sop_class, earlier.sop_instance)
+        replaced = Predecessor(study, str(header.SeriesInstanceUID), earlier.sop_class, earlier.sop_instance)
+        return replaced, self._result_file(earlier.path)
+
+    def _prior_reports(self, job_id: str) -> Iterator[InputFile]:
+        """Yield the reports of other studies of the patient; one that cannot be read stops no measurement."""
+        for path in self._priors.made(job_id):
+            with contextlib.suppress(SpoolError):
+                one = self._result_file(path)
+                one.read()
+                yield one
+        for place in self._priors.received(job_id):
+            with contextlib.suppress(SpoolError):
+                view = self._spool.read(place)
+                segment, offset = self._spool.path_of(place)
+                yield InputFile(segment, hashlib.sha256(view).hexdigest(), offset, len(view))
+
+    def _result_file(self, path: str) -> InputFile:
+        content = self._results.path_of(path)
+        return InputFile(content, content.stem)  # a result is named by the digest of its content
 
     def _measure_job(self, job_id: str) -> str:
         """Measure, and return the outcome; if that did not end well, `_NOT_MEASURED` and why."""
@@ -250,9 +277,8 @@ class Pipeline:
 
     def _refusal(self, job_id: str, code: str) -> dict[str, Any]:
         """Make a report that says that there is no result; of what kind the failure was is for the operator alone."""
-        text = {NOT_MEASURED: "The measurement did not end.", NOT_REPORTED: "The results could not be written."}[code]
         try:
-            made: dict[str, Any] = self._isolated("refuse", job_id, code=code, text=text)
+            made: dict[str, Any] = self._isolated("refuse", job_id, code=code, text=REFUSALS[code])
         except SandboxCancelledError:
             raise
         except NodeError as error:

@@ -28,7 +28,7 @@ from node.dicom.stacks import Stack, split
 from node.dicom.volumes import Volume, by_uid, read_volume
 from node.errors import SpoolError, VolumeError
 from node.findings import Algorithm, Findings, Measurement, Note, Picture, Regions, StudyVolumes, Suspicion
-from node.jobs import answers
+from node.jobs import answers, priors
 from node.records import Predecessor, Role
 from node.settings import AnalysisSettings, ReportSettings
 from node.spool import as_file, mapped
@@ -74,6 +74,16 @@ class InputFile:
         file = io.BytesIO(content) if isinstance(content, bytes) else as_file(content)
         return inflated(file) if self.length is None else file
 
+    def as_json(self) -> list[str | int | None]:
+        """Return it as JSON values."""
+        return [str(self.path), self.sha256, self.offset, self.length]
+
+    @classmethod
+    def from_json(cls, values: Sequence[Any]) -> "InputFile":
+        """Return what `as_json` wrote."""
+        path, *others = values
+        return cls(Path(path), *others)
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -82,7 +92,8 @@ class Task:
     `inputs` holds whole series; `stacks` says which stack of its series a role is, from 1 (`dicom.stacks.split`).
     `rules` is the rule table that gave the roles. With a `doubt` about which series is before and which after contrast
     they are not measured: it is the reason of the refusal (ROLE-CONTRAST). `manifest` is a digest of the inputs'
-    contents; `predecessor` the earlier report of the study that the one of this task replaces.
+    contents; `predecessor` the earlier report of the study that the one of this task replaces, `revised` its file;
+    `earlier` are reports of the patient's other studies, of which those of older ones are compared with (`priors`).
     """
 
     inputs: Mapping[Role, Sequence[InputFile]]
@@ -97,6 +108,8 @@ class Task:
     doubt: str = ""
     manifest: str = ""
     predecessor: Predecessor | None = None
+    earlier: tuple[InputFile, ...] = ()
+    revised: InputFile | None = None
 
     def write(self, folder: Path) -> None:
         """Write the task durably: a job that resumes does what it began, whatever the settings say by then."""
@@ -105,10 +118,7 @@ class Task:
     def as_json(self) -> str:
         """Return the task as JSON, by which it can be done again."""
         values = {
-            "inputs": {
-                role: [[str(one.path), one.sha256, one.offset, one.length] for one in files]
-                for role, files in self.inputs.items()
-            },
+            "inputs": {role: [one.as_json() for one in files] for role, files in self.inputs.items()},
             "analysis": self.analysis.model_dump(mode="json"),
             "report": self.report.model_dump(mode="json"),
             "started": self.started.isoformat(),
@@ -120,6 +130,8 @@ class Task:
             "doubt": self.doubt,
             "manifest": self.manifest,
             "predecessor": None if self.predecessor is None else asdict(self.predecessor),
+            "earlier": [one.as_json() for one in self.earlier],
+            "revised": None if self.revised is None else self.revised.as_json(),
         }
         return json.dumps(values)
 
@@ -134,8 +146,7 @@ class Task:
         values = json.loads(text)
         return cls(
             inputs={
-                Role(role): [InputFile(Path(path), *others) for path, *others in files]
-                for role, files in values["inputs"].items()
+                Role(role): [InputFile.from_json(one) for one in files] for role, files in values["inputs"].items()
             },
             analysis=AnalysisSettings.model_validate(values["analysis"]),
             report=ReportSettings.model_validate(values["report"]),
@@ -148,6 +159,8 @@ class Task:
             doubt=values["doubt"],
             manifest=values["manifest"],
             predecessor=None if values["predecessor"] is None else Predecessor(**values["predecessor"]),
+            earlier=tuple(InputFile.from_json(one) for one in values["earlier"]),
+            revised=None if values["revised"] is None else InputFile.from_json(values["revised"]),
         )
 
 
@@ -178,13 +191,15 @@ def measure(folder: str) -> str:
         detector=plugins.load("detectors", task.analysis.detector)(),
         labeller=plugins.load("labellers", task.analysis.labeller)(),
         suspicion=task.suspicion,
+        refusals=(*unusable, *no_points, *_doubt(task)),
     )
     findings = replace(
         measurement.findings,
-        refusals=(*unusable, *no_points, *_doubt(task), *measurement.findings.refusals),
         algorithm=_of_task(measurement.findings.algorithm, task),
         caveats=(*measurement.findings.caveats, *_unclear(task)),
     )
+    if task.earlier or task.revised is not None:
+        findings = priors.compared(findings, task, _header(task, measurement.regions.reference))
     arrays = {name: getattr(measurement.regions, name) for name in _ARRAYS}
     _write_arrays(place / _REGIONS, {name: array for name, array in arrays.items() if array is not None})
     pictures = measurement.pictures
@@ -264,6 +279,12 @@ def _write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     durable.write(path, buffer.getvalue())
+
+
+def _header(task: Task, role: str) -> Dataset:
+    """Return the header of an instance of the series in a role; of another series, where there is none."""
+    files = task.inputs.get(Role(role)) or next(iter(task.inputs.values()))
+    return dcmread(files[0].open(), stop_before_pixels=True)
 
 
 def _doubt(task: Task) -> list[Note]:

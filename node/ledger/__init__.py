@@ -5,7 +5,7 @@ Out:  the same, as rows (`records`) to whoever asks.
 Holds to: one public method, one transaction; a method that returned is durable.
 Knows nothing of: pixels, DIMSE, muscles. Only this package speaks SQL.
 
-Through this door comes what the receiving process needs; `node.ledger.ledger` needs SQLAlchemy, and does not.
+Through this door comes what the receiving process needs; what needs SQLAlchemy (`ledger`) does not.
 """
 
 from node.ledger.arrivals import Arrivals
@@ -13,5 +13,8 @@ from node.ledger.commitments import Commitments, Owing
 from node.ledger.database import Database, open_database
 from node.ledger.deliveries import Deliveries
 from node.ledger.expectations import Expectations, Noted
+from node.ledger.promises import Promises
 
-__all__ = ["Arrivals", "Commitments", "Database", "Deliveries", "Expectations", "Noted", "Owing", "open_database"]
+__all__ = [
+    "Arrivals", "Commitments", "Database", "Deliveries", "Expectations", "Noted", "Owing", "Promises", "open_database",
+]  # fmt: skip

@@ -2,24 +2,20 @@
 
 A row moves owed -> stored -> committed -> seen, or waits for an operator. `next_try_s` says when something is to be
 done about it; without it nothing is, until an operator says so. So a process that dies loses nothing, and none of it
-is in a queue that could forget it.
+is in a queue that could forget it. No row is ever dropped: it alone knows what a destination got, and under which UID.
 """
 
 import json
-import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from node import eventlog
 from node.dicom.identifiers import InstanceUID, StudyUID
-from node.dicom.references import CommitmentReport
-from node.eventlog import Event
 from node.ledger.database import Database
 from node.records import DeliveryRecord, DeliveryState, Parcel, ResultRecord, ResultRole
 
 _COLUMNS = """
     delivery.sop_instance, result.role, delivery.destination, delivery.state, delivery.attempts, delivery.turns,
-    delivery.status, delivery.sent_class, delivery.sent_instance, delivery.transaction_uid, delivery.released_by
+    delivery.looks, delivery.status, delivery.sent_class, delivery.sent_instance, delivery.released_by
 """
 # Of one study the revisions arrive in their order: the newer one waits until nothing of the older one is owed here.
 # CROSS JOIN: SQLite keeps this order, from the study's few jobs on; it would begin with all that is owed.
@@ -54,25 +50,34 @@ _OF_PARCEL = f"""
     WHERE result.job = ? AND delivery.destination = ? AND delivery.state = ? AND delivery.next_try_s <= ?
     ORDER BY {_IN_ORDER}, result.rowid
 """
-_ASKED = """
-    SELECT delivery.sop_instance, destination, coalesce(nullif(sent_instance, ''), delivery.sop_instance), attempts, job
-    FROM delivery
-    JOIN result ON result.sop_instance = delivery.sop_instance
-    WHERE transaction_uid = ? AND transaction_uid <> ''
-"""
-_NOTE_REPORT = """
+_POSTPONE = """
     UPDATE delivery
-    SET state = ?, status = ?, turns = 0, next_try_s = ?, updated_s = ?, transaction_uid = ''
-    WHERE sop_instance = ? AND destination = ?
+    SET status = ?, turns = turns + ?, attempts = attempts + ?, looks = looks + ?, next_try_s = ?, updated_s = ?
+    WHERE sop_instance = ? AND destination = ? AND state = ?
 """
 _WAITING = (DeliveryState.ABANDONED, DeliveryState.PARKED, DeliveryState.HELD)
+_THERE = (DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.SEEN)
+_IS_PASSED_OVER = f"""
+    EXISTS (
+        SELECT 1
+        FROM result AS own
+        JOIN job AS older ON older.id = own.job
+        CROSS JOIN job AS newer ON newer.study = older.study AND newer.generation > older.generation
+        CROSS JOIN result AS later ON later.job = newer.id
+        CROSS JOIN delivery AS there ON there.sop_instance = later.sop_instance
+        WHERE own.sop_instance = delivery.sop_instance AND there.destination = delivery.destination
+            AND there.state IN ({", ".join(f"'{state}'" for state in _THERE)})
+    )
+"""
+# Of the attempts one is kept, if there were any: what a mute destination may have taken is still to be recalled there.
 _OWE_AGAIN = f"""
     UPDATE delivery
-    SET state = '{DeliveryState.OWED}', attempts = 0, turns = 0, next_try_s = :now, updated_s = :now,
-        transaction_uid = '', released_by = :released_by
+    SET state = '{DeliveryState.OWED}', attempts = min(attempts, 1), turns = 0, looks = 0, next_try_s = :now,
+        updated_s = :now, released_by = :released_by
     WHERE state IN (SELECT value FROM json_each(:states))
         AND sop_instance IN (SELECT sop_instance FROM result WHERE job = :job)
         AND :destination IN ('', destination)
+        AND (:although_newer OR NOT {_IS_PASSED_OVER})
 """
 
 
@@ -111,23 +116,28 @@ class Deliveries:
         *,
         now: float,
         next_try_s: float | None = None,
-        sent: tuple[str, str] | None = None,
         attempts: int = 0,
     ) -> None:
         """Note that an object came into another state, and when something follows, if anything does.
 
-        `attempts`: how many to add; `sent`: SOP Class and Instance UID of what the destination got instead.
+        `attempts`: how many to add. What was recalled meanwhile stays so.
         """
         with self._database.begin() as connection:
             connection.execute(
                 """
                 UPDATE delivery
-                SET state = ?, status = ?, turns = 0, attempts = attempts + ?, next_try_s = ?, updated_s = ?,
-                    sent_class = coalesce(?, sent_class), sent_instance = coalesce(?, sent_instance),
-                    transaction_uid = ''
-                WHERE sop_instance = ? AND destination = ?
+                SET state = ?, status = ?, turns = 0, attempts = attempts + ?, next_try_s = ?, updated_s = ?
+                WHERE sop_instance = ? AND destination = ? AND state <> ?
                 """,
-                (state, status, attempts, next_try_s, now, *(sent or (None, None)), sop_instance, destination),
+                (state, status, attempts, next_try_s, now, sop_instance, destination, DeliveryState.WITHDRAWN),
+            )
+
+    def note_sent(self, sop_instance: str, destination: str, sop_class: str, sent_instance: str) -> None:
+        """Note as what an object was sent, answered or not; "" and "": as it is."""
+        with self._database.begin() as connection:
+            connection.execute(
+                "UPDATE delivery SET sent_class = ?, sent_instance = ? WHERE sop_instance = ? AND destination = ?",
+                (sop_class, sent_instance, sop_instance, destination),
             )
 
     def postpone(
@@ -139,28 +149,27 @@ class Deliveries:
         now: float,
         next_try_s: float,
         attempts: int = 0,
-        transaction_uid: str = "",
+        turns: int = 1,
+        looks: int = 0,
     ) -> None:
         """Note a turn that left objects in their state, each with why, and when the next one is.
 
-        `transaction_uid`: of the commitment that was asked for. What a report has moved on meanwhile stays so.
+        `attempts`, `turns`, `looks`: how many to add. What a report has moved on meanwhile stays so.
         """
         with self._database.begin() as connection:
             connection.executemany(
-                """
-                UPDATE delivery
-                SET status = ?, turns = turns + 1, attempts = attempts + ?, next_try_s = ?, updated_s = ?,
-                    transaction_uid = ?
-                WHERE sop_instance = ? AND destination = ? AND state = ?
-                """,
+                _POSTPONE,
                 [
-                    (status, attempts, next_try_s, now, transaction_uid, one, destination, state)
+                    (status, turns, attempts, looks, next_try_s, now, one, destination, state)
                     for one, status in statuses.items()
                 ],
             )
 
     def replaced(self, study: str, destination: str) -> dict[str, tuple[str, str]]:
-        """Return what a destination got instead of results of a study: SOP Class and Instance UID, by the result's."""
+        """Return what a destination got, or may have, instead of results of a study, by the results' Instance UIDs.
+
+        SOP Class and Instance UID of each.
+        """
         wanted = """
             SELECT delivery.sop_instance, sent_class, sent_instance
             FROM delivery
@@ -184,44 +193,49 @@ class Deliveries:
                 (now, json.dumps(sorted(destinations))),
             ).rowcount
 
-    # ---------------------------------------------------------------- what a destination reports
+    # ---------------------------------------------------------------- storage commitment
 
-    def reported(self, report: CommitmentReport, *, wait_s: Callable[[int], float], now: float) -> bool:
-        """Note what a destination commits itself to, and what not: that is owed again. False if nobody asked.
-
-        `wait_s`: after how many seconds to send again what was sent so many times.
-        """
-        counted: dict[tuple[str, str], list[int]] = {}
+    def ask(
+        self, sop_instances: Collection[str], destination: str, transaction_uid: str, *, now: float, next_try_s: float
+    ) -> None:
+        """Note, before it is done, that a destination is asked to commit itself to objects that it has stored."""
         with self._database.begin() as connection:
-            rows = connection.execute(_ASKED, (report.transaction_uid,)).fetchall()
-            for sop_instance, destination, sent, attempts, job in rows:
-                if sent in report.failed:
-                    state, status = DeliveryState.OWED, f"not committed to: 0x{report.failed[sent]:04X}"
-                    next_try_s = now + wait_s(attempts)
-                elif sent in report.committed:
-                    state, status, next_try_s = DeliveryState.COMMITTED, "committed to", now
-                else:
-                    continue  # not a word on it: the request runs out, and is made again
-                counted.setdefault((job, destination), [0, 0])[state is DeliveryState.OWED] += 1
-                connection.execute(_NOTE_REPORT, (state, status, next_try_s, now, sop_instance, destination))
-        for (job, destination), (committed, failed) in counted.items():
-            if committed:
-                eventlog.record(Event.DELIVERY_COMMITTED, job=job, destination=destination, objects=committed)
-            if failed:
-                eventlog.record(
-                    Event.DELIVERY_UNCOMMITTED, logging.WARNING, job=job, destination=destination, objects=failed
-                )
-        return bool(rows)
+            connection.executemany(
+                _POSTPONE,
+                [
+                    ("commitment asked for", 1, 0, 0, next_try_s, now, one, destination, DeliveryState.STORED)
+                    for one in sop_instances
+                ],
+            )
+            connection.executemany(
+                "INSERT INTO commitment_request (transaction_uid, sop_instance, destination) VALUES (?, ?, ?)",
+                [(transaction_uid, one, destination) for one in sop_instances],
+            )
 
     # ---------------------------------------------------------------- an operator
 
-    def owe_again(self, job: str, *, now: float) -> int:
-        """Owe again what waits for an operator of a job's results, and return how many objects that are."""
-        return self._again(job, "", _WAITING, "", now)
+    def owe_again(self, job: str, *, now: float, although_newer: bool = False) -> int:
+        """Owe again what waits for an operator of a job's results, and return how many objects that are.
 
-    def release(self, job: str, destination: str, who: str, *, now: float) -> int:
+        Not where a newer revision of the study is already, which would then be the one before; but `although_newer`.
+        """
+        return self._again(job, "", _WAITING, "", now, although_newer)
+
+    def release(self, job: str, destination: str, who: str, *, now: float, although_newer: bool = False) -> int:
         """Owe again what a destination holds up of a job's results, to be sent whatever it knows of the study."""
-        return self._again(job, destination, (DeliveryState.HELD,), who, now)
+        return self._again(job, destination, (DeliveryState.HELD,), who, now, although_newer)
+
+    def passed_over(self, job: str) -> list[str]:
+        """Return the destinations that have a newer revision, while something of this job waits for an operator."""
+        wanted = f"""
+            SELECT DISTINCT delivery.destination
+            FROM delivery
+            JOIN result ON result.sop_instance = delivery.sop_instance
+            WHERE result.job = ? AND delivery.state IN (SELECT value FROM json_each(?)) AND {_IS_PASSED_OVER}
+            ORDER BY delivery.destination
+        """
+        found = self._database.connection.execute(wanted, (job, json.dumps(_WAITING))).fetchall()
+        return [destination for (destination,) in found]
 
     def rows(self, job: str) -> list[DeliveryRecord]:
         """Return the deliveries of one job."""
@@ -249,12 +263,18 @@ class Deliveries:
         return found
 
     def _again(
-        self, job: str, destination: str, states: Collection[DeliveryState], released_by: str, now: float
+        self,
+        job: str,
+        destination: str,
+        states: Collection[DeliveryState],
+        released_by: str,
+        now: float,
+        although_newer: bool,
     ) -> int:
         """`destination`: of this one alone; "" of all."""
         asked = {
             "job": job, "destination": destination, "states": json.dumps(list(states)), "released_by": released_by,
-            "now": now,
+            "now": now, "although_newer": although_newer,
         }  # fmt: skip
         with self._database.begin() as connection:
             return connection.execute(_OWE_AGAIN, asked).rowcount

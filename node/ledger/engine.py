@@ -8,6 +8,13 @@ import sqlalchemy as sa
 from node.ledger.database import Database
 
 
+class Rows:
+    """Rows of the ledger; `engine` is what the queue shares."""
+
+    def __init__(self, database: Database) -> None:
+        self.database, self.engine = database, engine_of(database)
+
+
 def engine_of(database: Database) -> sa.Engine:
     """Return a SQLAlchemy engine on the connections of a database."""
     # What a statement was given is not told in the text of its error: rows hold Patient IDs and UIDs.

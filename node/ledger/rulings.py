@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from node.dicom.identifiers import InstanceUID
 from node.ledger.database import Database
-from node.records import DeliveryState, ResultRecord, Ruling
+from node.records import DeliveryState, ResultRecord, Ruling, StudyState
 
 _INSERT = "INSERT INTO ruling (job, ruling, who, reason, decided_s) VALUES (?, ?, ?, ?, ?)"
 _LAST = "SELECT ruling, who, reason, decided_s FROM ruling WHERE job = ? ORDER BY id DESC LIMIT 1"
@@ -19,14 +19,15 @@ _WAITING = f"""
     JOIN job ON job.id = ruling.job
     JOIN study ON study.uid = job.study
     WHERE ruling.id IN (SELECT max(id) FROM ruling GROUP BY job) AND ruling.ruling = '{Ruling.WAITING}'
+        AND EXISTS (SELECT 1 FROM result WHERE result.job = job.id)
     ORDER BY ruling.decided_s
 """
 _OWE = f"""
     INSERT INTO delivery (
-        sop_instance, destination, state, attempts, turns, status, updated_s, next_try_s,
-        sent_class, sent_instance, transaction_uid, released_by
+        sop_instance, destination, state, attempts, turns, looks, status, updated_s, next_try_s,
+        sent_class, sent_instance, released_by
     )
-    VALUES (?, ?, '{DeliveryState.OWED}', 0, 0, '', ?, ?, '', '', '', '')
+    VALUES (?, ?, '{DeliveryState.OWED}', 0, 0, 0, '', ?, ?, '', '', '')
     ON CONFLICT DO NOTHING
 """
 _OF_JOB = "SELECT sop_instance FROM result WHERE job = ?"
@@ -38,11 +39,28 @@ _HOLDERS = f"""
     ORDER BY destination
 """
 _UNSENT = (DeliveryState.OWED, DeliveryState.ABANDONED, DeliveryState.PARKED, DeliveryState.HELD)
-_FORGET_UNSENT = f"""
-    DELETE FROM delivery
+# The rows stay: a report that was sent may be owed again, and only its row knows under which UID it went.
+_WITHDRAW = f"""
+    UPDATE delivery
+    SET state = '{DeliveryState.WITHDRAWN}', status = 'recalled', next_try_s = NULL, updated_s = ?
     WHERE sop_instance IN ({_OF_JOB})
         AND state IN ({", ".join(f"'{state}'" for state in _UNSENT)})
 """
+# Why the results of a job are not to be approved: no newer ones are there or under way, and its study is as it was.
+_OF_STUDY = "SELECT study.state FROM job JOIN study ON study.uid = job.study WHERE job.id = ?"
+_NEWER = """
+    SELECT newer.id
+    FROM job AS own
+    JOIN job AS newer ON newer.study = own.study AND newer.generation > own.generation
+    WHERE own.id = ? AND (newer.settled_s IS NULL OR EXISTS (SELECT 1 FROM result WHERE result.job = newer.id))
+    ORDER BY newer.generation DESC
+    LIMIT 1
+"""
+_CHANGED = {
+    StudyState.GATHERING: "its study gathers again, and will be measured anew",
+    StudyState.HELD: "its study is held: it contradicts itself",
+    StudyState.NOT_ELIGIBLE: "its study has grown, and is not eligible any more",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +103,9 @@ class Rulings:
         rows = self._database.connection.execute(wanted, (job,)).fetchall()
         return [ResultRecord(InstanceUID(uid), *others) for uid, *others in rows]
 
-    def is_outdated(self, job: str) -> bool:
-        """Return whether a newer job of the same study has results: those of this one should not go out any more."""
-        wanted = """
-            SELECT 1
-            FROM job AS own
-            JOIN job AS newer ON newer.study = own.study AND newer.generation > own.generation
-            JOIN result ON result.job = newer.id
-            WHERE own.id = ?
-            LIMIT 1
-        """
-        return self._database.connection.execute(wanted, (job,)).fetchone() is not None
+    def obstacle(self, job: str) -> str:
+        """Return why the results of a job cannot be approved; "" if they can."""
+        return _obstacle(self._database.connection, job)
 
     def was_sent(self, sop_instance: str) -> bool:
         """Return whether an object is owed to a destination, or there."""
@@ -109,18 +119,18 @@ class Rulings:
     def approve(
         self, job: str, made: Sequence[ResultRecord], owed: Mapping[str, Collection[str]], who: str, reason: str, *,
         now: float,
-    ) -> bool:  # fmt: skip
-        """Enter the objects that an approval made, and owe what it frees; False if the results were decided upon.
+    ) -> str:  # fmt: skip
+        """Enter the objects that an approval made, and owe what it frees.
 
-        `owed`: for each destination the SOP Instance UIDs of what it is to get.
+        `owed`: for each destination the SOP Instance UIDs of what it is to get. Returns ""; if nothing was done, why.
         """
         with self._database.begin() as connection:
-            if not self._may_be_reviewed(connection, job):
-                return False
-            _enter(connection, made)
-            _owe(connection, owed, now)
-            connection.execute(_INSERT, (job, Ruling.APPROVED, who, reason, now))
-            return True
+            obstacle = _obstacle(connection, job)
+            if not obstacle:
+                _enter(connection, made)
+                _owe(connection, owed, now)
+                connection.execute(_INSERT, (job, Ruling.APPROVED, who, reason, now))
+            return obstacle
 
     def reject(self, job: str, who: str, reason: str, *, now: float) -> bool:
         """Note that results that wait are never to be sent; False if none wait."""
@@ -132,19 +142,31 @@ class Rulings:
             return True
 
     def recall(self, job: str, note: ResultRecord, who: str, reason: str, *, now: float) -> list[str]:
-        """Owe a rejection note to all that hold results of a job, and nothing else any more; return who they are."""
+        """Owe a rejection note to all that hold results of a job, and nothing else any more; return who they are.
+
+        None, and nothing is done, if they were recalled before.
+        """
         with self._database.begin() as connection:
+            last = connection.execute(_LAST, (job,)).fetchone()
+            if last is not None and last[0] == Ruling.RECALLED:
+                return []
             holders = [name for (name,) in connection.execute(_HOLDERS, (job,)).fetchall()]
-            connection.execute(_FORGET_UNSENT, (job,))
+            connection.execute(_WITHDRAW, (now, job))
             _enter(connection, [note])
             _owe(connection, {name: [note.sop_instance] for name in holders}, now)
             connection.execute(_INSERT, (job, Ruling.RECALLED, who, reason, now))
         return holders
 
-    @staticmethod
-    def _may_be_reviewed(connection: sqlite3.Connection, job: str) -> bool:
-        last = connection.execute(_LAST, (job,)).fetchone()
-        return last is None or last[0] == Ruling.WAITING
+
+def _obstacle(connection: sqlite3.Connection, job: str) -> str:
+    last = connection.execute(_LAST, (job,)).fetchone()
+    if last is not None and last[0] != Ruling.WAITING:
+        return f"it is {last[0]} already"
+    (state,) = connection.execute(_OF_STUDY, (job,)).fetchone()
+    if state in _CHANGED:
+        return _CHANGED[StudyState(state)]
+    newer = connection.execute(_NEWER, (job,)).fetchone()
+    return "" if newer is None else f"{newer[0]} has newer results of its study, or is at them"
 
 
 def _enter(connection: sqlite3.Connection, made: Sequence[ResultRecord]) -> None:

@@ -174,16 +174,25 @@ delivery = sa.Table(
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("updated_s", sa.Float, nullable=False),
     sa.Column("turns", sa.Integer, nullable=False),
+    sa.Column("looks", sa.Integer, nullable=False),
     sa.Column("next_try_s", sa.Float),
     sa.Column("sent_class", sa.Text, nullable=False),
     sa.Column("sent_instance", sa.Text, nullable=False, index=True),
-    sa.Column("transaction_uid", sa.Text, nullable=False, index=True),
     sa.Column("released_by", sa.Text, nullable=False),
     sa.Index("delivery_by_turn", "destination", "next_try_s"),
     _one_of("state", DeliveryState),
     comment="One object owed to one destination, and how far it is proven to be there; without `next_try_s` nothing "
-    "follows; `turns` are those in vain since it came into its state. `sent_class`, `sent_instance`: what was sent "
-    "instead; `transaction_uid`: the commitment that was asked for.",
+    "follows; `turns` are those in vain since it came into its state, `looks` those that found no study there. "
+    "`sent_class`, `sent_instance`: what was sent instead.",
+)
+commitment_request = sa.Table(
+    "commitment_request",
+    metadata,
+    sa.Column("transaction_uid", sa.Text, primary_key=True),
+    sa.Column("sop_instance", sa.Text, primary_key=True),
+    sa.Column("destination", sa.Text, primary_key=True),
+    sa.ForeignKeyConstraint(["sop_instance", "destination"], ["delivery.sop_instance", "delivery.destination"]),
+    comment="An object that a destination was asked to commit itself to, until it says whether it does.",
 )
 commitment = sa.Table(
     "commitment",

@@ -250,7 +250,7 @@ CREATE TABLE ruling (
 );
 CREATE INDEX ix_ruling_job ON ruling (job);
 
--- One object owed to one destination, and how far it is proven to be there; without `next_try_s` nothing follows; `turns` are those in vain since it came into its state. `sent_class`, `sent_instance`: what was sent instead; `transaction_uid`: the commitment that was asked for.
+-- One object owed to one destination, and how far it is proven to be there; without `next_try_s` nothing follows; `turns` are those in vain since it came into its state, `looks` those that found no study there. `sent_class`, `sent_instance`: what was sent instead.
 CREATE TABLE delivery (
     sop_instance TEXT NOT NULL,
     destination TEXT NOT NULL,
@@ -259,16 +259,24 @@ CREATE TABLE delivery (
     status TEXT NOT NULL,
     updated_s FLOAT NOT NULL,
     turns INTEGER NOT NULL,
+    looks INTEGER NOT NULL,
     next_try_s FLOAT,
     sent_class TEXT NOT NULL,
     sent_instance TEXT NOT NULL,
-    transaction_uid TEXT NOT NULL,
     released_by TEXT NOT NULL,
     PRIMARY KEY (sop_instance, destination),
-    CHECK (state IN ('owed', 'stored', 'committed', 'seen', 'abandoned', 'parked', 'held')),
+    CHECK (state IN ('owed', 'stored', 'committed', 'seen', 'abandoned', 'parked', 'held', 'withdrawn')),
     FOREIGN KEY(sop_instance) REFERENCES result (sop_instance)
 );
 CREATE INDEX delivery_by_turn ON delivery (destination, next_try_s);
 CREATE INDEX ix_delivery_sent_instance ON delivery (sent_instance);
 CREATE INDEX ix_delivery_state ON delivery (state);
-CREATE INDEX ix_delivery_transaction_uid ON delivery (transaction_uid);
+
+-- An object that a destination was asked to commit itself to, until it says whether it does.
+CREATE TABLE commitment_request (
+    transaction_uid TEXT NOT NULL,
+    sop_instance TEXT NOT NULL,
+    destination TEXT NOT NULL,
+    PRIMARY KEY (transaction_uid, sop_instance, destination),
+    FOREIGN KEY(sop_instance, destination) REFERENCES delivery (sop_instance, destination)
+);

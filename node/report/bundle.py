@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from node.errors import ReportError
-from node.findings import Measurement
+from node.findings import EarlierResult, Measurement
 from node.records import Predecessor, ResultRole
 from node.report import gate
 from node.report.document import observer, report
-from node.report.keyimages import draw_pages, key_images, key_objects
+from node.report.keyimages import Page, draw_pages, key_images, key_objects
 from node.report.maps import enhancement_map
 from node.report.outlines import outlines
 from node.report.pdf import pdf_report
@@ -59,12 +59,16 @@ def build(
     """
     made = unchecked(measurement, evidence, settings=settings, started=started, predecessor=predecessor)
     with _refusals_in_words():
-        gate.check(*_passing(made, evidence))
+        gate.check(*_passing(made, evidence), measurement.findings.earlier)
     return made
 
 
-def faults(made: Sequence[ResultObject], evidence: Sequence[SeriesEvidence]) -> list[str]:
+def faults(
+    made: Sequence[ResultObject], evidence: Sequence[SeriesEvidence], earlier: Sequence[EarlierResult] = ()
+) -> list[str]:
     """Return what the output gate finds wrong with objects, one fault a line, without patient data.
+
+    `earlier` are the results that they may refer to, and carry Tracking UIDs of.
 
     Raises
     ------
@@ -72,7 +76,7 @@ def faults(made: Sequence[ResultObject], evidence: Sequence[SeriesEvidence]) -> 
         If they are too broken to be looked at.
     """
     with _refusals_in_words():
-        return gate.faults(*_passing(made, evidence))
+        return gate.faults(*_passing(made, evidence), earlier)
 
 
 def _passing(made: Sequence[ResultObject], evidence: Sequence[SeriesEvidence]) -> tuple[list[Dataset], list[Dataset]]:
@@ -115,12 +119,7 @@ def unchecked(
     with _refusals_in_words():
         study = Study.of(evidence)
         provenance = Provenance.of(
-            study,
-            measurement.findings.algorithm,
-            settings=settings,
-            started=started,
-            suspicion=measurement.findings.suspicion,
-            predecessor=predecessor,
+            study, measurement.findings, settings=settings, started=started, predecessor=predecessor
         )
         return tuple(_objects(measurement, study, provenance, frozenset(settings.objects)))
 
@@ -154,15 +153,33 @@ def _objects(
         for number, one in enumerate(captures, 1)
     ]
     illustrations = {page.lesion: one for page, one in zip(drawn, captures, strict=False)}
-    told = report(findings, study, segments, provenance, derived=derived, illustrations=illustrations)
+    later = _companions(measurement, study, provenance, wanted, drawn, captures)
+    told = report(
+        findings, study, segments, provenance, derived=derived, illustrations=illustrations,
+        companions=[one.dataset for one in later],
+    )  # fmt: skip
     made.append(ResultObject(ResultRole.SR, REPORT.name, told))
-    if ResultRole.OUTLINES in wanted and findings.lesions:
+    return [*made, *later]
+
+
+def _companions(
+    measurement: Measurement,
+    study: Study,
+    provenance: Provenance,
+    wanted: frozenset[ResultRole],
+    drawn: Sequence[Page],
+    captures: Sequence[Dataset],
+) -> list[ResultObject]:
+    """Return what is sent after the report, which names it in its evidence all the same."""
+    made = []
+    if ResultRole.OUTLINES in wanted and measurement.findings.lesions:
         series = study.series_of(measurement.regions.reference)
-        if one := outlines(findings, series, study, provenance):
+        if one := outlines(measurement, series, study, provenance):
             made.append(ResultObject(ResultRole.OUTLINES, OUTLINES.name, one))
     if ResultRole.KO in wanted and captures:
         selection = key_objects(drawn, captures, study, provenance, observer(provenance))
         made.append(ResultObject(ResultRole.KO, KEY_OBJECTS.name, selection))
     if ResultRole.PDF in wanted:
-        made.append(ResultObject(ResultRole.PDF, PDF.name, pdf_report(findings, drawn, study, provenance)))
+        pdf = pdf_report(measurement.findings, drawn, study, provenance)
+        made.append(ResultObject(ResultRole.PDF, PDF.name, pdf))
     return made

@@ -73,6 +73,20 @@ PRIVATE_MEANINGS: Mapping[str, str] = MappingProxyType(
         "PVM064": "Border of segmented voxels",
         "PVM065": "Signal in percent of the baseline over time",
         "PVM066": "Tofts model, baseline T1 assumed",
+        "PVM067": "Centroid position toward the patient's left",
+        "PVM068": "Centroid position toward the patient's back",
+        "PVM069": "Centroid position toward the patient's head",
+        "PVM070": "Volume in the earlier result",
+        "PVM071": "Long axis in the earlier result",
+        "PVM072": "Relative signal enhancement in the earlier result",
+        "PVM073": "Change of volume since the earlier result",
+        "PVM074": "Change of long axis since the earlier result",
+        "PVM075": "Change of relative enhancement since the earlier result",
+        "PVM076": "Recognized as the lesion of an earlier result",
+        "PVM077": "By its place in one frame of reference",
+        "PVM078": "By level, side and depth, not registered",
+        "PVM079": "As told by the earlier result",
+        "PVM080": "Difference of two results",
     }
 )
 
@@ -157,6 +171,13 @@ VESSEL_FRACTION = _private("PVM006")
 ENHANCING_FRACTION = _private("PVM007")
 DISTANCE_FROM_MIDLINE = _private("PVM008")
 VESSEL_FRACTION_AROUND = _private("PVM009")
+CENTROID_POSITION = (_private("PVM067"), _private("PVM068"), _private("PVM069"))  # x, y, z of LPS
+EARLIER_VOLUME = _private("PVM070")
+EARLIER_LONG_AXIS = _private("PVM071")
+EARLIER_ENHANCEMENT = _private("PVM072")
+CHANGE_OF_VOLUME = _private("PVM073")
+CHANGE_OF_LONG_AXIS = _private("PVM074")
+CHANGE_OF_ENHANCEMENT = _private("PVM075")
 RELATIVE_TO_LEVELS = _private("PVM046")
 FAT_FRACTION = _private("PVM047")
 WATER_ENHANCEMENT = _private("PVM048")
@@ -195,6 +216,8 @@ VESSEL_DIFFERENCE_OVER_SUM = _private("PVM063")
 BORDER = _private("PVM064")
 OVER_TIME = _private("PVM065")
 TOFTS = _private("PVM066")
+TOLD_EARLIER = _private("PVM079")
+DIFFERENCE_OF_RESULTS = _private("PVM080")
 
 PERCENT = Code("%", "UCUM", "Percent")
 RATIO = Code("{ratio}", "UCUM", "ratio")
@@ -226,6 +249,9 @@ VASCULARITY_IN_LESION = Code("111375", "DCM", "Vascularity present in lesion")  
 VENOGRAPHY_VASCULARITY = _private("PVM014")
 INCREASED = _private("PVM015")
 NOT_INCREASED = _private("PVM016")
+RECOGNIZED = _private("PVM076")
+BY_PLACE = _private("PVM077")
+BY_LEVEL_AND_DEPTH = _private("PVM078")
 
 PROCESSING_SUMMARY = Code("111017", "DCM", "CAD Processing and Findings Summary")
 ALL_WITHOUT_FINDINGS = Code("111241", "DCM", "All algorithms succeeded; without findings")  # CID 6047
@@ -263,6 +289,8 @@ EMG_SUSPICION = _private("PVM044")
 LEVEL_BASIS = _private("PVM045")
 MUSCLE_BY_LEVEL = _private("PVM054")
 BIOPSY_PATH = _private("PVM055")
+COMPARISON = Code("111424", "DCM", "Comparison to previous studies")
+CHANGE = Code("111021", "DCM", "Description of Change")
 
 # Key images
 ILLUSTRATION = Code("121200", "DCM", "Illustration of ROI")  # TID 1411 row 13
@@ -291,6 +319,11 @@ def vertebra(level: str | None) -> Code | None:
     return VERTEBRAE[LEVELS.index(level)] if level in LEVELS else None
 
 
+def level_of(code: Code) -> str | None:
+    """Return the name of a vertebra by its code; None if it is none."""
+    return LEVELS[VERTEBRAE.index(code)] if code in VERTEBRAE else None
+
+
 _PUBLIC_SCHEMES = {  # PS3.16 table 8-1
     "DCM": ("1.2.840.10008.2.16.4", "DICOM Controlled Terminology"),
     "LN": ("2.16.840.1.113883.6.1", "LOINC"),
@@ -300,7 +333,7 @@ _PUBLIC_SCHEMES = {  # PS3.16 table 8-1
     "UCUM": ("2.16.840.1.113883.6.8", "Unified Code for Units of Measure"),
     "UMLS": ("2.16.840.1.113883.6.86", "Unified Medical Language System"),
 }
-_PRIVATE_SCHEME_UID = "2.25.61018591353669656744707400588874690636"  # ours for good, made once
+PRIVATE_SCHEME_UID = "2.25.61018591353669656744707400588874690636"  # ours for good, made once
 
 
 def identify_schemes(dataset: Dataset, *, organization: str) -> list[Dataset]:
@@ -313,7 +346,7 @@ def _identification(scheme: str, organization: str) -> Dataset:
     item = Dataset()
     item.CodingSchemeDesignator = scheme
     if scheme == PRIVATE_SCHEME:
-        item.CodingSchemeUID = _PRIVATE_SCHEME_UID
+        item.CodingSchemeUID = PRIVATE_SCHEME_UID
         item.CodingSchemeName = "Paravertebral muscle MRV analysis codes"
         item.CodingSchemeVersion = "1"  # here only: in a code item it would become part of the code's identity
         item.CodingSchemeResponsibleOrganization = organization

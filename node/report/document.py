@@ -14,8 +14,9 @@ from node.dicom.headers import find_value
 from node.findings import Findings, Outcome
 from node.records import Predecessor
 from node.report import codes, wording
-from node.report.measurements import groups, quality, rounded
+from node.report.measurements import groups, quality
 from node.report.provenance import REPORT, Kind, Provenance
+from node.report.quantities import rounded
 from node.report.sources import SeriesEvidence, Study
 
 _SUMMARIES = {  # CID 6047: (something was refused, something was found)
@@ -48,6 +49,7 @@ def report(
     *,
     derived: Sequence[Dataset] = (),
     illustrations: Mapping[int | None, Dataset] = MappingProxyType({}),
+    companions: Sequence[Dataset] = (),
 ) -> Dataset:
     """Return the SR that tells `findings`, and refers to the segments of `segmentations`.
 
@@ -57,6 +59,8 @@ def report(
         Images made from the sources: parametric map and key images.
     illustrations : mapping of int or None to Dataset
         Key images by the number of their lesion; None: that of the examination.
+    companions : sequence of Dataset
+        The other result objects, which no content item leads to: all that was made for the request is in the evidence.
     """
     return document(
         REPORT,
@@ -66,7 +70,9 @@ def report(
         provenance,
         results=tuple(segmentations.values()),
         derived=derived,
+        companions=companions,
         answers=_qualitative_evaluations(findings),
+        earlier=[Predecessor(one.study, one.series, one.sop_class, one.sop_instance) for one in findings.earlier],
     )
 
 
@@ -79,7 +85,9 @@ def document(
     *,
     results: Sequence[Dataset] = (),
     derived: Sequence[Dataset] = (),
+    companions: Sequence[Dataset] = (),
     answers: hd.sr.ContainerContentItem | None = None,
+    earlier: Sequence[Predecessor] = (),
 ) -> Dataset:
     """Return an SR by TID 1500 with `measurement_groups`, all of one template.
 
@@ -87,10 +95,12 @@ def document(
     ----------
     series : sequence of SeriesEvidence
         The sources that it is about.
-    results, derived : sequence of Dataset
-        Objects of ours that it refers to; `derived` are listed in its image library.
+    results, derived, companions : sequence of Dataset
+        Objects of ours that are in its evidence; `derived` are listed in its image library.
     answers : ContainerContentItem or None
         What it says on the examination as a whole.
+    earlier : sequence of Predecessor
+        Reports of other studies that it compares with.
     """
     content = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(observer_device_context=observer(provenance)),
@@ -111,7 +121,7 @@ def document(
 
     first, *others = (header for one in series for header in one.headers)
     dataset = hd.sr.Comprehensive3DSR(
-        evidence=[study.standing_for(first), *others, *results, *derived],
+        evidence=[study.standing_for(first), *others, *results, *derived, *companions],
         content=content[0],
         is_complete=True,
         is_final=False,
@@ -121,12 +131,14 @@ def document(
         **provenance.attributes(kind),
     )
     if provenance.predecessor is not None and kind is REPORT:
-        dataset.PredecessorDocumentsSequence = [predecessor_item(provenance.predecessor)]
+        dataset.PredecessorDocumentsSequence = [document_item(provenance.predecessor)]
+    if earlier:
+        dataset.PertinentOtherEvidenceSequence = [document_item(one) for one in earlier]
     return provenance.finished(dataset)
 
 
-def predecessor_item(earlier: Predecessor) -> Dataset:
-    """Return the item of Predecessor Documents Sequence (PS3.3 section C.17.2) that names an earlier report."""
+def document_item(earlier: Predecessor) -> Dataset:
+    """Return the item that names an earlier report as predecessor or as other evidence (PS3.3 section C.17.2)."""
     study, series, instance = Dataset(), Dataset(), Dataset()
     instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID = earlier.sop_class, earlier.sop_instance
     series.SeriesInstanceUID, series.ReferencedSOPSequence = earlier.series, [instance]
@@ -227,6 +239,8 @@ def _qualitative_evaluations(findings: Findings) -> hd.sr.ContainerContentItem:
         *((codes.EMG_SUSPICION, wording.suspicion(one, findings.answer)) for one in (findings.suspicion,) if one),
         (codes.LEVEL_BASIS, wording.level_basis(findings)),
         *((codes.FINDING, wording.lesion(lesion)) for lesion in findings.lesions),
+        (codes.COMPARISON, wording.comparison(findings)),
+        *((codes.CHANGE, line) for line in wording.changes(findings)),
         *((codes.FINDING, wording.muscle(muscle)) for muscle in findings.muscles),
         *((codes.MUSCLE_BY_LEVEL, line) for line in wording.levels(findings.levels)),
         *((codes.BIOPSY_PATH, wording.biopsy(one, one.biopsy)) for one in findings.lesions if one.biopsy),

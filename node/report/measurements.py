@@ -12,13 +12,14 @@ from pydicom.sr.coding import Code
 from node.findings import POSTERIOR, Findings, Kinetics, LesionFindings, MuscleFindings, Outcome, Side
 from node.report import codes
 from node.report.provenance import Kind, Provenance
-from node.report.quantities import DERIVATIONS, Quantity, of_lesion, of_level, of_muscle
+from node.report.quantities import DERIVATIONS, Quantity, of_lesion, of_level, of_muscle, rounded
 from node.report.segmentations import LATERALITY, lesion_region, muscle_region
 
 Group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations | hd.sr.MeasurementsAndQualitativeEvaluations
 
 _EXAMINATION = "PVM exam"  # Tracking Identifier of the group that stands for the examination
 _CURVES = {"persistent": codes.PERSISTENT, "plateau": codes.PLATEAU, "wash-out": codes.WASHOUT}
+_RECOGNITIONS = {"high": codes.BY_PLACE, "medium": codes.BY_LEVEL_AND_DEPTH}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,6 @@ def quality(findings: Findings) -> Code:
     return codes.LIMITED_QUALITY if limited else codes.DIAGNOSTIC_QUALITY
 
 
-def rounded(value: float) -> float:
-    """Return `value` with six digits: a DS holds 16 bytes (PS3.5 table 6.2-1), and no measurement more truth."""
-    return float(f"{value:.6g}")
-
-
 def _lesion(lesion: LesionFindings) -> _Group:
     return _Group(
         lesion_region(lesion).tracking_identifier,
@@ -86,14 +82,20 @@ def _lesion(lesion: LesionFindings) -> _Group:
         lesion.side,
         of_lesion(lesion),
         (
-            (codes.ENHANCEMENT_PATTERN, codes.FOCAL_ENHANCEMENT),
+            *_focal(lesion),
             *_curve(lesion.kinetics),
             *_vascularity(lesion),
             *_drained(lesion),
+            *_recognized(lesion),
         ),
         codes.vertebra(lesion.location.level) if lesion.location else None,
         lesion.number,
     )
+
+
+def _focal(lesion: LesionFindings) -> tuple[tuple[Code, Code], ...]:
+    """Return the pattern of its enhancement, if that was measured: what is only bright may be fat."""
+    return () if lesion.enhancement_pct is None else ((codes.ENHANCEMENT_PATTERN, codes.FOCAL_ENHANCEMENT),)
 
 
 def _curve(found: Kinetics | None) -> tuple[tuple[Code, Code], ...]:
@@ -104,6 +106,12 @@ def _drained(lesion: LesionFindings) -> tuple[tuple[Code, Code], ...]:
     if lesion.draining_vessel is None:
         return ()
     return ((codes.DRAINING_VESSEL, codes.PRESENT if lesion.draining_vessel else codes.ABSENT),)
+
+
+def _recognized(lesion: LesionFindings) -> tuple[tuple[Code, Code], ...]:
+    if lesion.prior is None:
+        return ()
+    return ((codes.RECOGNIZED, _RECOGNITIONS[lesion.prior.confidence]),)
 
 
 def _vascularity(lesion: LesionFindings) -> tuple[tuple[Code, Code], ...]:

@@ -22,7 +22,8 @@ def draw_lesion(finding: LesionFindings, findings: Findings, pictures: Sequence[
     shown = next((one for one in pictures if one.lesion == finding.number), None)
     if shown is None:
         return None
-    canvas = _canvas(_lesion_title(finding), [_lesion_line(finding)], findings)
+    since = [wording.change(finding, finding.prior)] if finding.prior else []
+    canvas = _canvas(_lesion_title(finding), [*since, _lesion_line(finding)], findings)
     here = shown.layers["lesions"] == finding.number
     window = Window.of(*(shown.layers[name] for name in ("pre", "post") if name in shown.layers))
     boxes = iter(_quarters())

@@ -128,6 +128,7 @@ def _result(findings: Findings, pages: Sequence[Page], study: Study, width: floa
         told.append(Paragraph("Focal candidates", _HEAD))
         told += [Paragraph(escape(wording.lesion(one)), _BODY) for one in findings.lesions]
         told += [Paragraph(escape(wording.biopsy(one, one.biopsy)), _SMALL) for one in findings.lesions if one.biopsy]
+    told += [Paragraph(escape(one), _SMALL) for one in (wording.comparison(findings), *wording.changes(findings))]
     if findings.muscles:
         told.append(Paragraph("Muscles", _HEAD))
         told += [Paragraph(escape(wording.muscle(one)), _BODY) for one in findings.muscles]

@@ -7,7 +7,8 @@ an archive takes a repeated delivery for a duplicate and not for a second result
 import datetime as dt
 import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
@@ -20,13 +21,15 @@ from pydicom.valuerep import DA, DT, TM
 from node import __version__
 from node.dicom.identifiers import derived_uid
 from node.errors import ReportError
-from node.findings import Algorithm, Suspicion
-from node.records import Predecessor, ResultRole
+from node.findings import Algorithm, Findings
+from node.records import REPORT_SERIES, Predecessor, ResultRole
 from node.report import codes
 from node.report.sources import BYTE_FOR_BYTE, Study
 from node.settings import ReportSettings
 
 _NOT_LEARNED = "compartments"  # name of the segmenter by thresholds and shapes; who else is installed, nobody knows
+_TOOLS = ("segmenter", "detector", "labeller")  # parameters that name one: "name version", or several
+_NO_TOOL = "none"  # the labeller that names no vertebra
 _OFFSET = re.compile(r"([+-])([01]\d)([0-5]\d)")  # PS3.3 C.12.1.1.8, Timezone Offset From UTC
 
 
@@ -45,7 +48,7 @@ VESSELS = Kind("seg-vessels", ResultRole.SEG, 9011, "PVM SEG vessels (automatic,
 LESIONS = Kind("seg-lesions", ResultRole.SEG, 9021, "PVM SEG lesions (automatic, investigational)")
 MAP = Kind("map", ResultRole.MAP, 9002, "PVM percent enhancement map (automatic, investigational)")
 KEY_IMAGES = Kind("key-image", ResultRole.KEY_IMAGES, 9003, "PVM key images (automatic, investigational)")
-REPORT = Kind("sr", ResultRole.SR, 9004, "PVM measurement report (automatic, investigational)")
+REPORT = Kind("sr", ResultRole.SR, 9004, f"{REPORT_SERIES} (automatic, investigational)")
 OUTLINES = Kind("outlines", ResultRole.OUTLINES, 9007, "PVM lesion outlines (automatic, investigational)")
 KEY_OBJECTS = Kind("ko", ResultRole.KO, 9005, "PVM key objects (automatic, investigational)")
 PDF = Kind("pdf", ResultRole.PDF, 9006, "PVM report as PDF (automatic, investigational)")
@@ -71,6 +74,8 @@ class Provenance:
         byte (`sources`); None: UTF-8.
     predecessor : Predecessor or None
         The earlier report that the report replaces.
+    tracked : mapping of str to str
+        Tracking UIDs that earlier reports gave, by Tracking Identifier.
     """
 
     algorithm: Algorithm
@@ -79,19 +84,19 @@ class Provenance:
     analysis: str
     received_set: bytes | None = None
     predecessor: Predecessor | None = None
+    tracked: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls,
         study: Study,
-        algorithm: Algorithm,
+        findings: Findings,
         *,
         settings: ReportSettings,
         started: dt.datetime,
-        suspicion: Suspicion | None = None,
         predecessor: Predecessor | None = None,
     ) -> "Provenance":
-        """Return the provenance of an analysis of `study`.
+        """Return the provenance of `findings`, which an analysis of `study` made.
 
         Raises
         ------
@@ -100,6 +105,12 @@ class Provenance:
         """
         if started.tzinfo is None:
             raise ReportError("the start of the analysis must have a time zone")
+        algorithm, suspicion = findings.algorithm, findings.suspicion
+        tracked = {
+            one.tracking_identifier: one.tracking_uid
+            for one in findings.lesions
+            if one.tracking_identifier and one.tracking_uid
+        }
         analysis = derived_uid(
             str(study.header.StudyInstanceUID),
             *sorted(str(instance.SOPInstanceUID) for instance in study.instances),
@@ -111,19 +122,21 @@ class Provenance:
             settings.model_dump_json(),
             *([] if suspicion is None else [str(suspicion)]),  # told later, it makes another report of the same images
             *([] if predecessor is None else [predecessor.sop_instance]),  # named in the report
+            *(one.sop_instance for one in findings.earlier),  # likewise
+            *(f"{name}={uid}" for name, uid in sorted(tracked.items())),
         )
         moment = started.astimezone(_time_zone(study.header) or started.tzinfo)
         if study.received_set is not None:
             settings = _in_ascii(settings)
-        return cls(algorithm, settings, moment, analysis, study.received_set, predecessor)
+        return cls(algorithm, settings, moment, analysis, study.received_set, predecessor, tracked)
 
     def uid(self, *parts: str) -> str:
         """Return the UID of that part of the analysis which `parts` name."""
         return derived_uid(self.analysis, *parts)
 
     def tracking_uid(self, identifier: str) -> str:
-        """Return the Tracking UID of what `identifier` names: the same in the SEG and in the report."""
-        return self.uid("tracking", identifier)
+        """Return the Tracking UID of what `identifier` names: the same in the SEG, in the report, and since earlier."""
+        return self.tracked.get(identifier) or self.uid("tracking", identifier)
 
     @property
     def device_uid(self) -> str:
@@ -162,7 +175,7 @@ class Provenance:
             "content_time": clock,
             "series_date": day,
             "series_time": clock,
-            "contributing_equipment": [self._algorithm_as_equipment()],
+            "contributing_equipment": [self._algorithm_as_equipment(), *self._tools_as_equipment()],
         }
 
     def finished(self, dataset: Dataset) -> Dataset:
@@ -181,16 +194,31 @@ class Provenance:
         return _written(dataset, self.received_set)
 
     def _algorithm_as_equipment(self) -> hd.ContributingEquipment:
+        return self._equipment(self.algorithm.name, self.algorithm.version, self.device_uid, "Automated image analysis")
+
+    def _tools_as_equipment(self) -> Iterator[hd.ContributingEquipment]:
+        """Yield an item for each algorithm within the analysis: another version of one is another device.
+
+        Who made a plug-in nobody knows here: it is named under the manufacturer of the product that ran it.
+        """
+        for part in _TOOLS:
+            for tool in self.algorithm.parameters.get(part, "").split(", else "):
+                name, _blank, version = tool.rpartition(" ")
+                if name and name != _NO_TOOL:
+                    uid = derived_uid("device", part, name, version)
+                    yield self._equipment(name, version, uid, f"Automated image analysis: {part}")
+
+    def _equipment(self, name: str, version: str, uid: str, description: str) -> hd.ContributingEquipment:
         equipment = hd.ContributingEquipment(
             manufacturer=self.settings.manufacturer,
-            manufacturer_model_name=self.algorithm.name,
-            software_versions=self.algorithm.version,
+            manufacturer_model_name=name,
+            software_versions=version,
             device_serial_number=self.settings.serial_number,
             purpose_of_reference=codes.PROCESSING_EQUIPMENT,
             contribution_datetime=self.moment,
-            contribution_description="Automated image analysis",
+            contribution_description=description,
         )
-        equipment.DeviceUID = self.device_uid  # highdicom has no argument for it
+        equipment.DeviceUID = uid  # highdicom has no argument for it
         return equipment
 
 

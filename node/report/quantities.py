@@ -46,7 +46,12 @@ def of_lesion(lesion: LesionFindings) -> tuple[Quantity, ...]:
         Quantity(codes.DISTANCE_TO_PLEXUS, lesion.plexus_distance_mm, codes.MILLIMETER, codes.BORDER),
         Quantity(codes.DISTANCE_FROM_MIDLINE, lesion.midline_distance_mm, codes.MILLIMETER, codes.CENTROID),
         Quantity(codes.DISTANCE_FROM_SKIN, lesion.skin_distance_mm, codes.MILLIMETER, codes.CENTROID),
+        *(
+            Quantity(name, value, codes.MILLIMETER, codes.CENTROID)
+            for name, value in zip(codes.CENTROID_POSITION, lesion.centroid_mm, strict=True)
+        ),
         *_of_kinetics(lesion.kinetics),
+        *_of_change(lesion),
     )
 
 
@@ -84,6 +89,42 @@ def of_level(row: MuscleFindings) -> tuple[Quantity, ...]:
         Quantity(codes.LEVEL_FAT_FRACTION, row.fat_fraction_pct, codes.PERCENT, codes.DIXON),
     )
     return tuple(replace(one, side=row.side, vertebra=vertebra) for one in compared)
+
+
+def _of_change(lesion: LesionFindings) -> tuple[Quantity, ...]:
+    """Return what an earlier result told of a lesion, and the change since: none where one of the two is unknown."""
+    if lesion.prior is None:
+        return ()
+    then = lesion.prior.lesion
+    compared = (
+        (codes.EARLIER_VOLUME, then.volume_mm3, codes.CUBIC_MILLIMETER),
+        (codes.EARLIER_LONG_AXIS, then.long_axis_mm, codes.MILLIMETER),
+        (codes.EARLIER_ENHANCEMENT, then.enhancement_pct, codes.PERCENT),
+    )
+    changes = (
+        (codes.CHANGE_OF_VOLUME, volume_change_pct(lesion.volume_mm3, then.volume_mm3), codes.PERCENT),
+        (codes.CHANGE_OF_LONG_AXIS, difference(lesion.long_axis_mm, then.long_axis_mm), codes.MILLIMETER),
+        (codes.CHANGE_OF_ENHANCEMENT, difference(lesion.enhancement_pct, then.enhancement_pct), codes.PERCENT),
+    )
+    return (
+        *(Quantity(*one, codes.TOLD_EARLIER) for one in compared),
+        *(Quantity(*one, codes.DIFFERENCE_OF_RESULTS) for one in changes),
+    )
+
+
+def volume_change_pct(now: float, then: float | None) -> float | None:
+    """Return by how many percent a volume grew; None if it was not told, or nothing."""
+    return 100 * (rounded(now) - then) / then if then else None
+
+
+def difference(now: float | None, then: float | None) -> float | None:
+    """Return now, as it is reported, less then, as it was; None if one is not known."""
+    return None if now is None or then is None else rounded(now) - then
+
+
+def rounded(value: float) -> float:
+    """Return `value` with six digits: a DS holds 16 bytes (PS3.5 table 6.2-1), and no measurement more truth."""
+    return float(f"{value:.6g}")
 
 
 def _of_kinetics(found: Kinetics | None) -> tuple[Quantity, ...]:

@@ -17,7 +17,7 @@ from pydicom.valuerep import DA, DT, TM
 from node.dicom.identifiers import derived_uid
 from node.errors import RulingError
 from node.records import Predecessor
-from node.report.document import predecessor_item
+from node.report.document import document_item
 
 # Imaging Object Change Management (IHE RAD TF-2 4.66.4): titles of a rejection note, CID 7010.
 RECALL_REASONS: Mapping[str, Code] = MappingProxyType(
@@ -77,7 +77,7 @@ def verified(report: Dataset, *, name: str, organization: str, moment: dt.dateti
     if replaces:
         series = str(report.SeriesInstanceUID)
         earlier = Predecessor(str(report.StudyInstanceUID), series, report.SOPClassUID, report.SOPInstanceUID)
-        made.PredecessorDocumentsSequence = [predecessor_item(earlier)]
+        made.PredecessorDocumentsSequence = [document_item(earlier)]
     return _as_read(made)
 
 

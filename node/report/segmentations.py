@@ -54,7 +54,7 @@ def lesion_region(lesion: LesionFindings) -> Region:
     """Return what the mask of one lesion stands for."""
     return Region(
         lesion.number,
-        f"PVM lesion {lesion.number}",
+        lesion.tracking_identifier or f"PVM lesion {lesion.number}",
         f"Enhancing lesion {lesion.number}",
         codes.ABNORMAL_STRUCTURE,
         codes.ENHANCING_LESION,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from node.findings import (
     BiopsyPath,
+    EarlierLesion,
     Findings,
     Gate,
     Kinetics,
@@ -12,9 +13,12 @@ from node.findings import (
     Location,
     MuscleFindings,
     Note,
+    Outcome,
+    Recognition,
     Suspicion,
     TargetedAnswer,
 )
+from node.report.quantities import difference, volume_change_pct
 
 INTENDED_USE = "Investigational. Not for diagnostic use."
 
@@ -67,6 +71,83 @@ def lesion(finding: LesionFindings) -> str:
         facts.append(f"{'a' if finding.draining_vessel else 'no'} vessel joins it with the plexus")
     facts += _kinetics(finding.kinetics)
     return f"Lesion {finding.number}, {finding.side}: {', '.join(facts)}."
+
+
+def comparison(findings: Findings) -> str:
+    """Return with which earlier results the examination was compared."""
+    if not findings.earlier:
+        if findings.outcome is Outcome.REFUSED:
+            return "Not compared with earlier results."
+        return "No earlier result of this node to compare with."
+    listed = [
+        f"{_day(one.study_date)} (lesions: {len(one.lesions)}; release {one.release})" for one in findings.earlier
+    ]
+    if not _is_judged(findings):
+        return f"Earlier results of this node: {', '.join(listed)}. Not compared: no foci were looked for."
+    return (
+        f"Compared with earlier results of this node: {', '.join(listed)}. Nothing was registered between studies, and "
+        "how far values differ without a change of the patient is not known."
+    )
+
+
+def changes(findings: Findings) -> list[str]:
+    """Return a line on each lesion that there is or was: its change, or that it was not recognized."""
+    if not findings.earlier or not _is_judged(findings):
+        return []
+    newest = _day(findings.earlier[0].study_date)
+    return [
+        *(_change(one, one.prior) if one.prior else _unrecognized(one) for one in findings.lesions),
+        *(_not_seen(one, newest) for one in findings.unrecognized),
+    ]
+
+
+def _is_judged(findings: Findings) -> bool:
+    """Return whether foci were looked for: else that none is there says nothing of one that was."""
+    return findings.grade is not None or bool(findings.lesions)
+
+
+def change(now: LesionFindings, prior: Recognition) -> str:
+    """Return what a lesion was, and by how much that has changed since: for a picture, where room is short."""
+    return f"Since {_day(prior.study_date)}: {_values(now, prior.lesion)}."
+
+
+def _change(now: LesionFindings, prior: Recognition) -> str:
+    then = f"{prior.lesion.tracking_identifier} of {_day(prior.study_date)}"
+    how = f"{prior.basis}; confidence {prior.confidence}"
+    return f"Lesion {now.number}, {now.side}: recognized as {then} ({how}): {_values(now, prior.lesion)}."
+
+
+def _values(now: LesionFindings, then: EarlierLesion) -> str:
+    facts = []
+    if then.volume_mm3:
+        grown = volume_change_pct(now.volume_mm3, then.volume_mm3)
+        facts.append(f"volume {now.volume_mm3 / 1000:.2f} mL, was {then.volume_mm3 / 1000:.2f} mL ({grown:+z.0f} %)")
+    if (longer := difference(now.long_axis_mm, then.long_axis_mm)) is not None:
+        facts.append(f"long axis {now.long_axis_mm:.0f} mm, was {then.long_axis_mm:.0f} mm ({longer:+z.0f} mm)")
+    if (more := difference(now.enhancement_pct, then.enhancement_pct)) is not None:
+        facts.append(f"enhancement {now.enhancement_pct:.0f} %, was {then.enhancement_pct:.0f} % ({more:+z.0f} points)")
+    return "; ".join(facts) or "no value to compare with"
+
+
+def _unrecognized(now: LesionFindings) -> str:
+    return (
+        f"Lesion {now.number}, {now.side} (tracked as {now.tracking_identifier}): recognized in no earlier result. "
+        "That does not mean that it is new."
+    )
+
+
+def _not_seen(then: EarlierLesion, day: str) -> str:
+    facts = [f"at {then.level}" if then.level else "level not determined"]
+    if then.long_axis_mm is not None:
+        facts.append(f"{then.long_axis_mm:.0f} mm")
+    return (
+        f"{then.tracking_identifier} of {day} ({then.side}, {', '.join(facts)}): recognized as no lesion of this "
+        "examination. That does not mean that it is gone."
+    )
+
+
+def _day(date: str) -> str:
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}"
 
 
 def _kinetics(found: Kinetics | None) -> list[str]:

@@ -8,8 +8,11 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
     EnhancedMRColorImageStorage,
     EnhancedMRImageStorage,
+    EnhancedSRStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     LegacyConvertedEnhancedMRImageStorage,
@@ -38,8 +41,9 @@ _FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 _MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 _GET = "1.2.840.10008.5.1.4.1.2.2.3"
 _UNCOMPRESSED: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
-# What a C-GET may bring: what is pulled is MR. One context for each pair, so that the archive need not convert.
-_CLASSES = (
+# What a C-GET may bring: what is pulled is MR, and reports of ours. One context for each pair, so that the archive need
+# not convert.
+_IMAGES = (
     MRImageStorage,
     EnhancedMRImageStorage,
     EnhancedMRColorImageStorage,
@@ -58,7 +62,11 @@ _SYNTAXES = (
     UID("1.2.840.10008.1.2.4.90"),  # JPEG 2000 Lossless
     UID("1.2.840.10008.1.2.4.91"),  # JPEG 2000
 )
-BROUGHT_BY_GET = tuple((one, syntax) for one in _CLASSES for syntax in _SYNTAXES)
+_REPORTS = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)
+BROUGHT_BY_GET = (
+    *((one, syntax) for one in _IMAGES for syntax in _SYNTAXES),
+    *((one, syntax) for one in _REPORTS for syntax in _SYNTAXES[:2]),
+)
 _PENDING = frozenset({0xFF00, 0xFF01})  # PS3.4 table C.4-1
 _SUCCESS = 0x0000
 _SOME_FAILED = 0xB000  # PS3.4 tables C.4-2 and C.4-3: a warning, sub-operations ended with failures
@@ -165,7 +173,7 @@ class Archive:
     ) -> None:
         """Have the archive send a series, or some instances of it, over the association; `store` gives each status."""
         contexts = [build_context(*pair) for pair in BROUGHT_BY_GET]
-        roles = [build_role(one, scp_role=True) for one in _CLASSES]
+        roles = [build_role(one, scp_role=True) for one in (*_IMAGES, *_REPORTS)]
 
         def take(event: evt.Event) -> int:
             try:

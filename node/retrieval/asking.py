@@ -101,9 +101,9 @@ class Asker:
         if self._settings.counts != "off":
             for uid, instances in self._counts(study, series):
                 self._expectations.expect(study.study, uid, f"C-FIND {self._archive.name}", instances, now=now)
-        if now - study.last_seen_s < self._common.pull_after_s:
-            return
-        wanted = [*self._missing(study, series), *self._priors(study, known, series, now)]
+        wanted = list(self._older(study, known, series, now))
+        if now - study.last_seen_s >= self._common.pull_after_s:
+            wanted = [*self._missing(study, series), *wanted]
         entered = self._retrievals.ask(wanted, most_series=self._common.most_series, now=now)
         if entered:
             eventlog.record(Event.RETRIEVAL_ASKED, study=alias(study.study), archive=self._archive.name, series=entered)
@@ -128,11 +128,17 @@ class Asker:
         elif "localizers" in pull:
             yield from _wanted(study, archived, self._archive.name, RetrievalReason.LOCALIZER, self._common)
 
-    def _priors(
+    def _older(
         self, study: RestingStudy, known: StudyAnswer | None, archived: list[SeriesAnswer], now: float
     ) -> Iterator[Wanted]:
+        """Yield what is wanted of the patient's older studies.
+
+        Reports of ours at once, for a job that is to compare with them does not wait; images when the study has come.
+        """
+        images = "priors" in self._settings.pull and now - study.last_seen_s >= self._common.pull_after_s
+        reports = "results" in self._settings.pull
         patient_id = study.patient_id.strip(" \0")
-        if "priors" not in self._settings.pull or not _can_be_asked(patient_id):
+        if not (images or reports) or not _can_be_asked(patient_id):
             return
         described = [known.description] if known else []
         described += [text for one in archived for text in (one.description, one.body_part)]
@@ -151,8 +157,12 @@ class Asker:
         )
         for prior in older:
             _again, its_series = self._archive.study(prior.study)
-            fitting = [one for one in its_series if rules.of_regions(one, prior, regions)]
-            for one in rules.missing_series(fitting, {}, planes_only=False, most_instances=self._common.most_instances):
+            wanted = [one for one in its_series if reports and rules.is_our_report(one)]
+            if images:
+                fitting = [one for one in its_series if rules.of_regions(one, prior, regions)]
+                most = self._common.most_instances
+                wanted += rules.missing_series(fitting, {}, planes_only=False, most_instances=most)
+            for one in wanted:
                 yield Wanted(
                     prior.study, one.series, self._archive.name, RetrievalReason.PRIOR, study.study, one.instances
                 )

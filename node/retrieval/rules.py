@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from node.dicom.identifiers import SeriesUID, StudyUID
+from node.records import REPORT_SERIES
 from node.retrieval.answers import SeriesAnswer, StudyAnswer
 
 _MR = "MR"
@@ -118,6 +119,11 @@ def priors(
             continue
         found.append(one)
     return sorted(found, key=lambda one: (one.acquired, one.study), reverse=True)[:most]
+
+
+def is_our_report(series: SeriesAnswer) -> bool:
+    """Return whether a series holds a report of this node, as far as an archive says; who reads it looks closer."""
+    return series.modality == "SR" and series.description.startswith(REPORT_SERIES)
 
 
 def of_regions(series: SeriesAnswer, study: StudyAnswer, regions: frozenset[str] | None) -> bool:

@@ -5,7 +5,13 @@ from dataclasses import replace
 import pytest
 
 from node.analysis.answer import answer
-from node.findings import LesionFindings, Location, MuscleFindings, Note, Side, Suspicion
+from node.analysis.detection import MultiscaleDetector
+from node.analysis.levels import NoLabeller
+from node.analysis.regional import Regional
+from node.analysis.results import Tools, result
+from node.analysis.segmentation import CompartmentSegmenter
+from node.analysis.verdict import Verdict
+from node.findings import LesionFindings, Location, MuscleFindings, Note, Regions, Side, Suspicion
 from node.settings import AnalysisSettings
 from tests.test_findings import FINDINGS
 
@@ -147,3 +153,45 @@ def test_a_lesion_along_several_vertebrae_is_at_each_of_them() -> None:
 
     assert said.lesions == (1,)
     assert "No focal candidate" not in said.statement
+
+
+LEFT_OUT = Note("SEG-PART", "No muscle was accepted in slices 1 to 3 from the head: foci were not looked for.")
+
+
+@pytest.mark.parametrize("level", ["L4", None])
+def test_slices_in_which_foci_were_not_looked_for_are_named_beside_what_was_not_found(level: str | None) -> None:
+    seen = rows() if level else [row(None, side) for side in Side]
+
+    said = answer(asked("L4"), seen, (), (), 0, SETTINGS, caveats=(LEFT_OUT,)).statement
+
+    assert "No focal candidate." in said
+    assert said.endswith(LEFT_OUT.text)
+
+
+def test_where_nothing_was_refused_the_reason_is_named_in_words() -> None:
+    vessels = [replace(row(level, side, None), vessel_fraction_pct=1.0) for level in VERTEBRAE for side in Side]
+    little = rows({("L4", Side.LEFT): row("L4", Side.LEFT, None, number=2)})
+
+    of_mrv = answer(asked("L4"), vessels, (), (), None, SETTINGS).statement
+    of_mrv_alone = Note("IN-2", "mrv series: slices are missing")
+    of_pair = answer(asked("L4"), little, (), (of_mrv_alone,), 0, SETTINGS).statement
+
+    assert "enhancement not measurable (no series before and after contrast); vessels 1.0 %" in of_mrv
+    assert "Focal candidates were not judged (no series before and after contrast)." in of_mrv
+    assert "At L4 left: not measurable (too little lean muscle)." in of_pair
+
+
+def test_the_answer_of_a_study_whose_roles_are_in_doubt_names_the_doubt() -> None:
+    doubt = Note("ROLE-CONTRAST", "The headers do not agree which series is before and which after contrast.")
+    tools = Tools(
+        SETTINGS, CompartmentSegmenter(), MultiscaleDetector(), NoLabeller(), None, asked("L4"), (doubt,)
+    )  # fmt: skip
+    of_mrv = tuple(replace(row(level, side, None), vessel_fraction_pct=1.0) for level in VERTEBRAE for side in Side)
+
+    findings = result(
+        ("mrv",), None, Regional((), of_mrv), (), Verdict(), tools, Regions(None, None, None, "mrv")
+    ).findings  # fmt: skip
+
+    assert findings.refusals == (doubt,)
+    assert "enhancement not measurable (ROLE-CONTRAST)" in findings.answer.statement
+    assert "Focal candidates were not judged (ROLE-CONTRAST)." in findings.answer.statement

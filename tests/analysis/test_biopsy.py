@@ -83,6 +83,8 @@ def distance_mm(points: npt.NDArray[np.float64], mask: Mask) -> float:
 BONE = np.zeros(SHAPE, bool)
 BONE[:, 24:32, 25:75] = True  # arch and transverse processes
 BONE[:, 32:62, 48:52] = True  # spinous process
+FRONT = np.zeros(SHAPE, bool)
+FRONT[:, :10, 35:65] = True  # a vertebral body, far in front: bone is known, and in nobody's way
 
 
 @pytest.mark.parametrize("tilt_deg", [0.0, 20.0])
@@ -113,9 +115,9 @@ def test_the_target_lies_in_what_enhances_and_not_in_a_dead_core() -> None:
 
 def test_a_vessel_behind_the_candidate_is_passed_at_a_distance() -> None:
     vessel = column(57, 68, 2.0)
-    back = Back(bone=np.zeros(SHAPE, bool), vessels=vessel)
+    back = Back(bone=FRONT, vessels=vessel)
     # Bone to either side leaves a gap, whose middle is the vessel: no path keeps 3 mm from it.
-    gap = np.zeros(SHAPE, bool)
+    gap = FRONT.copy()
     gap[:, 56:58, :65] = gap[:, 56:58, 72:] = True
     assert Back(bone=gap, vessels=vessel).path() == (None, ["BIOPSY-1"])
     assert Back(bone=gap).path()[0] is not None
@@ -160,7 +162,7 @@ def test_where_everything_is_closed_there_is_no_path_and_that_is_said() -> None:
 
 def test_ten_millimetres_are_kept_from_the_canal_even_where_nothing_else_is_in_the_way() -> None:
     tube = column(57, 68, 2.0)  # straight behind the candidate
-    back = Back(bone=np.zeros(SHAPE, bool))
+    back = Back(bone=FRONT)
     back.muscles = replace(back.muscles, canal=tube)
 
     path, _ = back.path()
@@ -170,7 +172,7 @@ def test_ten_millimetres_are_kept_from_the_canal_even_where_nothing_else_is_in_t
 
 
 def test_a_candidate_beside_the_canal_has_no_path() -> None:
-    back = Back(bone=np.zeros(SHAPE, bool))
+    back = Back(bone=FRONT)
     back.muscles = replace(back.muscles, canal=column(45, 60, 4.0))  # 8 mm from the middle of the candidate
 
     assert back.path() == (None, ["BIOPSY-1"])
@@ -202,6 +204,41 @@ def test_images_that_cut_off_the_skin_show_no_entry() -> None:
     back.scene = replace(back.scene, body=np.ones(SHAPE, bool))
 
     assert back.path() == (None, ["BIOPSY-1"])
+
+
+def test_one_bone_far_away_does_not_make_the_bone_of_the_other_slices_known() -> None:
+    hole = np.zeros(SHAPE, bool)
+    hole[:, 52:56, 62:75] = True  # what is neither muscle nor outlined as bone may be bone
+    sacrum = BONE & near((0, 30, 50), 2.0)
+    unknown, known = Back(bone=sacrum), Back(bone=BONE)
+    for back in (unknown, known):
+        back.muscles = replace(back.muscles, sides=np.where(hole, 0, back.muscles.sides))
+        back.scene = replace(back.scene, muscles=back.muscles.sides)
+
+    through, _ = known.path()
+    around, _ = unknown.path()
+
+    assert hole[tuple(np.rint(known.on(through) / SPACING_MM).astype(int).T)].any()
+    assert around is None or not hole[tuple(np.rint(unknown.on(around) / SPACING_MM).astype(int).T)].any()
+
+
+def conditions(back: Back) -> str:
+    _, verdict = with_paths([back.lesion], back.scene, back.ratio, back.muscles, SETTINGS)
+    return " ".join(one.text for one in verdict.caveats)
+
+
+def test_a_path_says_where_bone_and_vessels_were_not_looked_for() -> None:
+    whole = Back(bone=BONE, vessels=np.zeros(SHAPE, bool))
+    part = Back(bone=BONE & near((0, 30, 50), 2.0), vessels=np.zeros(SHAPE, bool))
+    unseen = np.zeros(SHAPE, bool)
+    unseen[:, 60:] = True
+    part.scene = replace(part.scene, unseen=unseen)
+
+    assert "Vessels were looked for within 15 mm of the muscles." in conditions(whole)
+    assert "outlined in" not in conditions(whole)
+    assert "reach" not in conditions(whole)
+    assert "Bone was not outlined in every slice of the path: candidate 1." in conditions(part)
+    assert "The MRV does not reach all of the path: candidate 1." in conditions(part)
 
 
 def test_without_candidates_nothing_is_said() -> None:

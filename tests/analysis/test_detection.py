@@ -104,6 +104,18 @@ def test_a_focus_is_marked_whatever_the_size_of_the_pixels(spacing_mm):
     assert best_on(found, focus) >= 1
 
 
+def test_a_weak_focus_among_much_fat_is_marked():
+    pre, noise = muscle()
+    focus = ball((24, 30, 45), 5)
+    fat = (PLACES_MM[..., 2] % 10 >= 2) & ~focus  # 80 %: the mean of muscle and fat is 2.1 times muscle
+    pre = np.where(focus, 0.92 * pre, np.where(fat, 2.4 * pre, pre)).astype(np.float32)
+    post = pre * np.where(focus, 1.7, np.where(fat, 1.03, 1.4)).astype(np.float32) + noise
+
+    found = marks(pre, post)
+
+    assert best_on(found, focus) == found[0].score > 0.5
+
+
 def test_muscle_that_enhances_evenly_bears_no_mark():
     pre, noise = muscle(3)
 

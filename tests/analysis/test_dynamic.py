@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from node.analysis.courses import Course, kinetics_of
+from node.analysis.courses import Course, kinetics_of, with_courses
 from node.analysis.dynamic import Followed, follow, with_kinetics
 from node.analysis.resampling import Movement, bring_mask
 from node.analysis.stillness import hold_still
@@ -14,12 +14,23 @@ from node.dicom.dynamics import read_time_points, time_points
 from node.dicom.geometry import Geometry
 from node.dicom.stacks import split
 from node.dicom.volumes import Volume, by_uid
-from node.findings import POSTERIOR, Findings, Kinetics, Measurement, Regions, Side, StudyVolumes
+from node.findings import (
+    POSTERIOR,
+    Findings,
+    Kinetics,
+    Location,
+    Measurement,
+    MuscleFindings,
+    Regions,
+    Side,
+    StudyVolumes,
+)
 from node.folder import measure_folder
 from node.settings import AnalysisSettings, Settings
 from node.simulator import Recipe, SimulatedStudy, simulate, write
 from tests.analysis.tissue_curves import TISSUES, rise_pct
 from tests.simulator.studies import coarse
+from tests.test_findings import FINDINGS
 
 _BEFORE_S = 30.0  # five time points of six seconds
 
@@ -141,6 +152,41 @@ def test_the_curve_of_a_region_is_its_median() -> None:
     assert found.peak_enhancement_pct == pytest.approx(80)
 
 
+def test_what_a_time_point_does_not_reach_is_no_dip_in_the_curve() -> None:
+    course = _course(100, 100, 150, 180, 180)
+    for array in course.arrays[:3]:
+        array[1] = np.nan  # the patient lay lower, and this slice was not imaged
+    everywhere, lower = np.ones((2, 4, 4), bool), np.zeros((2, 4, 4), bool)
+    lower[1] = lower[0, 0, 0] = True
+
+    found = kinetics_of(everywhere, course)
+
+    assert found is not None
+    assert found.peak_enhancement_pct == pytest.approx(80)
+    assert kinetics_of(lower, course) is None  # most of it was seen at the end alone
+
+
+def test_single_muscles_have_curves_of_their_own() -> None:
+    course = _course(100, 100, 100, 100, 100)
+    parts, sides = np.zeros((2, 4, 4), np.uint8), np.zeros((2, 4, 4), np.uint8)
+    parts[:, :, 2:], parts[:, :, :2] = 1, 3  # multifidus and erector spinae, left
+    sides[:] = 1
+    for array, share in zip(course.arrays[2:], (1.3, 1.5, 1.5), strict=True):
+        array[parts == 3] *= share
+    place = Location(None, (0.0, 0.0, 0.0), (1, 4))
+    rows = tuple(
+        MuscleFindings(Side.LEFT, 1.0, *[None] * 7, place, muscle) for muscle in ("multifidus", "erector spinae")
+    )
+    measured = Measurement(replace(FINDINGS, muscles=(), lesions=(), levels=rows, answer=None), Regions(
+        sides, None, None, "post", parts=parts
+    ))  # fmt: skip
+
+    slow, fast = with_courses(measured, course, course.geometry).levels
+
+    assert slow.kinetics is None  # it does not enhance
+    assert fast.kinetics.peak_enhancement_pct == pytest.approx(50)
+
+
 def test_an_empty_region_has_no_kinetics() -> None:
     assert kinetics_of(np.zeros((2, 4, 4), bool), _course(100, 100, 150, 180, 180)) is None
 
@@ -239,6 +285,25 @@ def test_a_patient_who_moves_is_brought_back_and_the_curve_of_an_edge_stays_whol
     before = np.abs(moving[2].array - lying[2].array)[edges].mean()
     after = np.abs(still.arrays[2] - lying[2].array)[edges].mean()
     assert after < 0.35 * before
+
+
+@pytest.mark.slow
+def test_slices_that_were_not_imaged_before_the_patient_moved_are_not_measured_as_if_they_had_been_dark() -> None:
+    moving = _coarse(moves_at=8, motion_mm=(3.0, 0.0, 9.0), motion_deg=(0, 0, 0), snr=0, pixel_mm=2.0)
+
+    followed = _follow(moving)
+
+    still = hold_still(moving, AnalysisSettings())
+    unreached = followed.unreached
+    assert still.moved == 8
+    assert unreached is not None
+    assert 0 < unreached.mean() < 0.5
+    assert {bool(plane.all()) for plane in unreached} == {True, False}  # whole slices, at one end
+    pre, post = followed.volumes.pre, followed.volumes.post
+    assert np.isfinite(pre.array).all()
+    assert np.isfinite(post.array).all()
+    body = (post.array > 0.3 * np.percentile(post.array, 95)) & ~unreached
+    assert float(np.median(pre.array[body] / post.array[body])) > 0.5  # not zeros
 
 
 @pytest.mark.slow

@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
+from node.analysis.decision import summary
+from node.analysis.foci import apart
 from node.analysis.lesions import Scene, axes_mm, keep_and_describe, where_to_look
+from node.analysis.verdict import Verdict
+from node.dicom.geometry import Geometry
 from node.findings import Outcome, Side
 from node.ports import Candidate
 from node.settings import AnalysisSettings
@@ -89,6 +93,30 @@ def test_vessels_on_the_mrv_support_a_lesion():
     assert measured.regions.vessels.shape == venous.shape
 
 
+@pytest.mark.slow
+def test_muscle_beyond_a_short_mrv_is_not_without_vessels():
+    vein = Tube((-40.0, 40.0, 2.0), (-30.0, 40.0, 22.0), 1.5)
+    back = Back(vessels=(vein,))
+    pre, post = pair(back, GRID, snr=30)
+    venous = grid(spacing_mm=(3.0, 1.0, 1.0), size_mm=(60.0, 140.0, 190.0))
+    affine = venous.affine.copy()
+    affine[2, 3] += 18  # from z -12 to 48 mm, the muscles from -24 to 24
+    mrv = Scanner(snr=30, seed=9).acquire(back.venography, Geometry(affine, venous.shape, venous.frame_of_reference))
+
+    findings = run(pre, post, mrv).findings
+
+    assert findings.inputs == ("pre", "post", "mrv")
+    assert [one.vessel_fraction_pct for one in findings.muscles] == [None, None]
+    assert "MRV-5" in {one.code for one in findings.caveats}
+    (gate,) = (one for one in findings.gates if one.code == "MRV-5")
+    assert not gate.passed
+    upper, lower = (
+        [one for one in findings.levels if (one.location.position_mm[2] > 0) == above] for above in (True, False)
+    )
+    assert all(one.vessel_fraction_pct is not None for one in upper)
+    assert [one.vessel_fraction_pct for one in lower] == [None, None]
+
+
 def test_diameters_are_those_of_the_outline():
     region = np.zeros((3, 20, 20), bool)
     region[1, 5:9, 4:16] = True
@@ -113,6 +141,38 @@ def test_foci_are_looked_for_in_the_bays_of_a_muscle_and_just_beside_it_but_not_
     assert not room[:, :5].any()
 
 
+def test_what_is_only_bright_after_contrast_has_a_ratio_of_signals_and_none_of_enhancements():
+    muscles = np.zeros((5, 40, 100), np.uint8)
+    muscles[:, 5:35, 5:42], muscles[:, 5:35, 58:95] = 2, 1
+    region = np.zeros(muscles.shape, bool)
+    region[1:4, 15:22, 70:77] = True
+    flat = np.where(region, 2.2, 1.1).astype(np.float32)
+    geometry = grid(spacing_mm=(4.0, 1.0, 1.0), size_mm=(20.0, 40.0, 100.0))
+    scene = Scene(None, flat, muscles, muscles > 0, np.ones(muscles.shape, bool), None, geometry, 0)
+
+    (kept,) = keep_and_describe([Candidate(region, 5.0)], scene, AnalysisSettings())
+
+    assert kept.findings.signal_ratio == pytest.approx(2)
+    assert (kept.findings.muscle_ratio, kept.findings.enhancement_pct) == (None, None)
+    assert summary(None, (), (), [kept.findings], AnalysisSettings()).startswith("One focal bright candidate")
+
+
+@pytest.mark.slow
+def test_a_bright_focus_of_a_post_contrast_series_alone_is_told_by_its_signal_as_acquired():
+    _, post = pair(Back(lesions=(LESION,)), GRID, snr=30, shading_mm=140)
+
+    measured = run(post=post)
+
+    findings = measured.findings
+    (said,) = (one.text for one in findings.caveats if one.code == "POST-ONLY")
+    assert findings.lesions  # fat among them: that is why they are of low confidence
+    for one in findings.lesions:
+        assert (one.enhancement_pct, one.muscle_ratio) == (None, None)
+        there = post.array[measured.regions.lesions == one.number]
+        assert one.post_signal == pytest.approx(float(np.median(there)), rel=1e-5)
+        assert f"candidate {one.number} {one.signal_ratio:.1f} times" in said
+
+
 @pytest.mark.parametrize(("column", "expected"), [(54, Side.LEFT), (46, Side.RIGHT)])
 def test_a_focus_beside_the_outline_is_on_the_side_of_the_midline_that_it_lies_on(column, expected):
     muscles = np.zeros((5, 40, 100), np.uint8)
@@ -127,3 +187,34 @@ def test_a_focus_beside_the_outline_is_on_the_side_of_the_midline_that_it_lies_o
     kept = keep_and_describe([Candidate(region, 5.0)], scene, AnalysisSettings())
 
     assert [one.findings.side for one in kept] == [expected]
+
+
+def block(*rows: int, columns: tuple[int, int] = (10, 20)) -> np.ndarray:
+    region = np.zeros((3, 40, 40), bool)
+    region[:, rows[0] : rows[1], columns[0] : columns[1]] = True
+    return region
+
+
+def test_a_voxel_that_two_candidates_claim_is_the_better_ones_and_none_lies_outside_of_where_to_look():
+    where = block(5, 30)
+    better, worse, twice = block(8, 14), block(12, 20), block(8, 13)
+    beside, astray = block(26, 33), block(28, 38)
+    marked = [Candidate(worse, 2.0), Candidate(better, 3.0), Candidate(twice, 1.0), Candidate(beside, 0.9)]
+
+    kept, verdict = apart([*marked, Candidate(astray, 0.8)], where)
+
+    assert [one.score for one in kept] == [3.0, 2.0, 0.9]
+    for one, expected in zip(kept, (better, block(14, 20), block(26, 30)), strict=True):
+        assert np.array_equal(one.region, expected)
+    (said,) = verdict.caveats
+    assert said.code == "DET-2"
+    assert "2 candidates were left out, 2 cut" in said.text
+
+
+def test_candidates_that_keep_to_themselves_stay_as_they_are():
+    marked = [Candidate(block(8, 12), 2.0), Candidate(block(20, 24), 1.0)]
+
+    kept, verdict = apart(marked, block(5, 30))
+
+    assert [one.region.tobytes() for one in kept] == [one.region.tobytes() for one in marked]
+    assert verdict == Verdict()

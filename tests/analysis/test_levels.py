@@ -6,7 +6,9 @@ import pytest
 from node.analysis import NoLabeller
 from node.analysis.grid import Grid
 from node.analysis.levels import Spine, points_of_labels, spine_of
+from node.analysis.muscles import Muscles, check_slices
 from node.analysis.places import Places
+from node.analysis.verdict import Verdict
 from node.dicom.geometry import CanonicalAxes, Geometry
 from node.dicom.volumes import Volume
 from node.ports import Labeller, Labelling, LevelPoint
@@ -293,3 +295,32 @@ def test_without_naming_that_crop_says_nothing() -> None:
     image, geometry = read(shared_file(*REAL, "sub-mri_label-6_T2w.nii.gz"))
 
     assert basis(volume(image, geometry), NoLabeller(), geometry.frame_of_reference).startswith("level not determined")
+
+
+@pytest.mark.parametrize("upward", [True, False])
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [((), ""), ((31,), "slice 31 from the head"), ((1, 2, 3, 17), "slices 1 to 3, 17 from the head")],
+)
+def test_slices_without_muscle_are_named_from_the_head(left_out: tuple[int, ...], words: str, upward: bool) -> None:
+    found, grid = places(axial(upward=upward), NoLabeller())
+    sides = np.ones(grid.signal.shape, np.uint8)
+    for number in left_out:
+        sides[len(sides) - number] = 0  # the first axis runs to the head
+    nowhere = np.zeros(sides.shape, bool)
+
+    said = check_slices(Muscles(sides, None, nowhere, nowhere, None, Verdict()), found).caveats
+
+    assert [(one.code, one.text) for one in said] == (
+        [("SEG-PART", f"No muscle was accepted in {words}: nothing was measured there, and foci were not looked for.")]
+        if words
+        else []
+    )
+
+
+def test_planes_without_muscle_of_a_series_that_is_not_axial_are_named_by_their_height() -> None:
+    grid = Grid.of(volume(np.zeros(sagittal().shape, np.float32), sagittal()))
+    sides = np.ones(grid.signal.shape, bool)
+    sides[-11:] = False
+
+    assert Places.of(grid, _all(grid), None, NoLabeller()).without(sides) == "planes from z 100 to 80 mm"

@@ -41,11 +41,17 @@ def line(start: tuple[int, int], end: tuple[int, int], *, radius: float = 1.5) -
     return (away < radius) & (np.abs(HEAD - 10) < 2)
 
 
-def supply(mask: np.ndarray, muscles: Muscles = MUSCLES) -> LesionFindings:
+def supplied(mask: np.ndarray, muscles: Muscles = MUSCLES, unseen: np.ndarray = NOTHING) -> tuple[LesionFindings, str]:
+    """Return the lesion, and all caveats as one text; the MRV does not reach `unseen`."""
     series = Grid.of(volume(np.zeros(GEOMETRY.shape), GEOMETRY))
-    vessels = Vessels(mask, series, mask.astype(np.float32), Movement.none(np.zeros(3)))
-    lesions, _ = with_supply([Lesion(FINDINGS, REGION)], muscles, vessels, series.geometry, AnalysisSettings())
-    return lesions[0].findings
+    share = np.where(unseen, np.nan, mask).astype(np.float32)
+    vessels = Vessels(mask & ~unseen, series, share, Movement.none(np.zeros(3)))
+    lesions, verdict = with_supply([Lesion(FINDINGS, REGION)], muscles, vessels, series.geometry, AnalysisSettings())
+    return lesions[0].findings, " ".join(f"{one.code}: {one.text}" for one in verdict.caveats)
+
+
+def supply(mask: np.ndarray, muscles: Muscles = MUSCLES) -> LesionFindings:
+    return supplied(mask, muscles)[0]
 
 
 def test_a_vein_from_the_lesion_to_the_plexus_drains_it_and_confirms_it():
@@ -115,7 +121,7 @@ def test_the_plexus_lies_around_canal_and_vertebrae_or_in_front_of_the_muscles()
     of_midline = find_plexus(replace(MUSCLES, canal=NOTHING), SPACING_MM)
 
     assert [one.taken_from for one in (of_canal, of_both, of_midline)] == [
-        "the canal", "the canal and the vertebrae", "the midline in front of the muscles",
+        ("the canal",), ("the canal and the vertebrae",), ("the midline in front of the muscles",),
     ]  # fmt: skip
     assert of_canal.region[10, 20, 79]
     assert not of_canal.region[10, 20, 81]
@@ -123,3 +129,58 @@ def test_the_plexus_lies_around_canal_and_vertebrae_or_in_front_of_the_muscles()
     assert not of_canal.region[10, 5, 76]
     assert of_midline.region[10, 20, 60]
     assert not of_midline.region[10, 60, 60]
+
+
+VEIN = line((52, 86), (22, 70))
+
+
+def test_a_lesion_that_the_mrv_does_not_reach_is_not_without_vessels_but_not_assessed():
+    found, said = supplied(VEIN, unseen=HEAD < 13)
+
+    assert found == FINDINGS
+    assert "MRV-5: The MRV does not reach enough of candidate 1 (the candidate itself)" in said
+
+
+def test_a_ring_beyond_the_mrv_is_no_ring_without_vessels():
+    around = (LEFT >= 96) | (LEFT < 84) | (BACK >= 61) | (BACK < 49) | (np.abs(HEAD - 10) > 3)
+    inside = REGION & (np.abs(BACK - 55) < 1)
+
+    found, said = supplied(inside, unseen=around & (LEFT > 76))
+
+    assert found.vessel_fraction_pct > 10
+    assert found.surrounding_vessel_fraction_pct is None
+    assert found.vascularity_increased is None
+    assert "candidate 1 (the muscle around it)" in said
+
+
+def test_that_no_vein_drains_a_lesion_is_not_said_where_the_plexus_lies_beyond_the_mrv():
+    found, said = supplied(NOTHING, unseen=(LEFT < 84) & (BACK < 44))
+
+    assert (found.vessel_fraction_pct, found.surrounding_vessel_fraction_pct) == (0, 0)
+    assert (found.draining_vessel, found.vascularity_increased, found.plexus_distance_mm) == (None, None, None)
+    assert "candidate 1 (the plexus in its slices)" in said
+
+
+def test_a_vein_that_is_seen_to_drain_a_lesion_confirms_it_however_little_is_seen_besides():
+    found, _ = supplied(VEIN, unseen=(LEFT < 62) & (BACK < 44))
+
+    assert found.draining_vessel
+    assert found.vascularity_increased
+
+
+def test_a_distance_that_cannot_be_had_is_said_to_be_missing():
+    _, said = supplied(NOTHING)
+
+    assert "MRV-4: No vessel of the paravertebral plexus is seen: no distance to it is given of candidate 1." in said
+
+
+def test_a_sacrum_alone_is_not_the_spine_of_the_slices_above_it():
+    sacrum = (HEAD < 2) & (np.hypot(BACK - 20, LEFT - 60) < 12)
+    muscles = replace(MUSCLES, canal=NOTHING, bone=sacrum)
+
+    plexus = find_plexus(muscles, SPACING_MM)
+    _, said = supplied(NOTHING, muscles)
+
+    assert plexus.taken_from == ("the vertebrae", "the midline in front of the muscles")
+    assert plexus.region[18, 20, 60]  # of the midline, where nothing of the spine is outlined
+    assert "of the vertebrae or, in other slices, of the midline in front of the muscles" in said

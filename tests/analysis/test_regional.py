@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from node.analysis import CompartmentSegmenter, MultiscaleDetector, decision, measure
+from node.analysis import CompartmentSegmenter, MultiscaleDetector, asymmetry, decision, measure
 from node.analysis.enhancement import subtract
 from node.analysis.grid import Grid
 from node.analysis.muscles import Muscles
@@ -28,7 +28,7 @@ Image = npt.NDArray[np.float32]
 def painted(
     rises: dict[tuple[str, Side], float], *, usual: float = 0.40, snr: float = 30.0, gain_of_fat: float = 0.0,
     fat_share: float = 0.0, parts: bool = False, vessels: dict[tuple[str, Side], float] | None = None,
-    settings: AnalysisSettings = SETTINGS,
+    beyond_mrv: slice = slice(0), settings: AnalysisSettings = SETTINGS,
 ) -> Regional:  # fmt: skip
     """What is measured where each level and side enhances by `usual`, or by what `rises` says."""
     random = np.random.default_rng(3)
@@ -50,6 +50,8 @@ def painted(
         for (level, side), share in vessels.items():
             seen[LEVELS[level], :, columns[side]] = random.random(seen[LEVELS[level], :, columns[side]].shape) < share
         after[seen] = 100 * 2.5
+        seen = seen.astype(np.float32)
+        seen[beyond_mrv] = np.nan
     single = None
     if parts:
         single = np.where(sides == 1, 1, np.where(sides == 2, 2, 0)).astype(np.uint8)
@@ -177,6 +179,52 @@ def test_vessels_are_left_out_of_the_enhancement_and_compared_between_the_sides(
     assert left.vessel_asymmetry_pct == pytest.approx(50, abs=5)
     assert left.enhancement_pct == pytest.approx(40, abs=1)
     assert left.enhancing_fraction_pct < 10
+
+
+def test_a_level_beyond_the_mrv_is_not_without_vessels_and_what_it_shows_of_another_counts_alone() -> None:
+    everywhere = {(level, side): 0.2 for level in LEVELS for side in Side}
+    most_of_l3 = slice(0, LEVELS["L3"].start + 1)  # of its nine slices eight are shown
+
+    found = painted({}, vessels=everywhere, beyond_mrv=most_of_l3)
+
+    assert at(found, "L3", Side.LEFT).vessel_fraction_pct == pytest.approx(20, abs=2)
+    for level in ("L4", "L5"):
+        assert at(found, level, Side.LEFT).vessel_fraction_pct is None
+        assert at(found, level, Side.LEFT).vessel_asymmetry_pct is None
+        assert at(found, level, Side.LEFT).enhancement_pct > 40  # vessels are in it, for nobody knows where
+    assert [one.vessel_fraction_pct for one in found.sides] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [
+        (60.0, 40.0, 20.0),
+        (40.0, -1.0, 100.0),
+        (-2.0, 30.0, -100.0),
+        (5.0, -4.0, None),
+        (3.0, 2.0, None),
+        (-3.0, -2.0, None),
+    ],
+)
+def test_the_index_of_asymmetry_stays_within_its_bounds(left: float, right: float, expected: float | None) -> None:
+    assert asymmetry.of_enhancement_pct(left, right, SETTINGS) == expected
+
+
+def test_sides_that_hardly_enhance_are_not_compared_and_that_is_said() -> None:
+    dark = {("L4", Side.LEFT): 0.03, ("L4", Side.RIGHT): 0.005}
+
+    found = painted(dark)
+    said = asymmetry.check_sides(found.sides, found.levels, SETTINGS).caveats
+
+    assert at(found, "L4", Side.LEFT).asymmetry_pct is None
+    assert not decision.asymmetric(found.levels, SETTINGS)
+    assert [(one.code, "at L4: the muscle enhances by less than 5 %" in one.text) for one in said] == [("SIDE-1", True)]
+
+
+def test_a_level_is_not_compared_with_others_that_hardly_enhance() -> None:
+    found = painted({("L3", Side.LEFT): 0.30}, usual=0.01)
+
+    assert at(found, "L3", Side.LEFT).relative_enhancement is None
 
 
 def test_a_level_of_which_little_was_measured_has_a_volume_and_no_enhancement() -> None:

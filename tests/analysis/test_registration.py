@@ -11,7 +11,7 @@ from node.analysis.grid import Grid
 from node.analysis.pairing import back_region
 from node.analysis.pairing import pair as pair_up
 from node.analysis.registration import Alignment, align
-from node.analysis.resampling import Movement, Slip, bring
+from node.analysis.resampling import Movement, Slip, bring, bring_mask, bring_share
 from node.dicom.dynamics import read_time_points, time_points
 from node.dicom.geometry import Geometry
 from node.dicom.stacks import split
@@ -217,3 +217,53 @@ def test_a_movement_and_its_inverse_undo_one_another():
     assert movement.inverse().apply(movement.apply(points)) == pytest.approx(points)
     assert movement.angle_deg == pytest.approx(6.2, abs=0.3)
     assert movement.translation_mm == pytest.approx(77**0.5)
+
+
+@pytest.mark.parametrize("slipped", [False, True])
+def test_a_mask_is_brought_to_where_the_whole_volume_would_bring_it(slipped):
+    random = np.random.default_rng(3)
+    here, there = (
+        grid(spacing_mm=(4.0, 1.3, 1.1), size_mm=(40, 40, 44)),
+        grid(spacing_mm=(3.0, 2, 1), size_mm=(45, 50, 40)),
+    )
+    turned = Movement(Rotation.from_euler("xyz", (4, -9, 7), degrees=True).as_matrix(), np.array([3.0, -4, 5]), CENTRE)
+    slip = Slip.none(there, 0, 9.0)
+    slip = replace(slip, shifts=random.normal(0, 3, slip.shifts.shape))
+    movement = replace(turned, slip=slip) if slipped else turned
+    for _ in range(10):
+        mask = np.zeros(here.shape, bool)
+        ends = [sorted(random.integers(0, size + 1, 2)) for size in here.shape]
+        mask[tuple(slice(*pair_of) for pair_of in ends)] = True
+
+        assert np.array_equal(bring_mask(mask, here, there, movement), bring_share(mask, here, there, movement) >= 0.5)
+
+
+def drifting(points: Points) -> Points:
+    """Return where the patient lay at rest: 0.8 mm to the back and 0.4 to the left over the 48 mm of the stack."""
+    return points + points[..., 2:] / 48 * np.array([0.4, 0.8, 0.0])
+
+
+@pytest.mark.slow
+def test_an_even_drift_that_looks_like_a_tilt_is_said_to_reduce_sensitivity():
+    back = Back(left=0.4, right=0.3)
+    pre, post = (Grid.of(one) for one in pair(back, GRID, snr=30, gain=1.2, movement=drifting))
+
+    fitted = pair_up(post, pre, AnalysisSettings())
+
+    assert fitted.residual_mm < 0.06  # within the planes all fits
+    assert not next(one for one in fitted.focal.gates if one.code == "REG-5").passed
+    (said,) = (one.text for one in fitted.focal.caveats if one.code == "REG-5")
+    assert "reduced sensitivity" in said
+    assert not fitted.focal.refused
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("degrees", "shift_mm"), [((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), ((0.8, 0.5, 0.0), (0.5, 0.3, 1.0))]
+)
+def test_a_tilt_is_not_taken_for_a_drift(degrees, shift_mm):
+    pre, post = series(degrees, shift_mm)
+
+    found = align(post, pre, region(post), same_contrast=True)
+
+    assert found.drift_mm < AnalysisSettings().good_residual_mm

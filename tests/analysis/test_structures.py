@@ -13,7 +13,7 @@ SHAPE = (2, 60, 80)
 def seen(classes: np.ndarray, sides: np.ndarray) -> Seen:
     lateral = np.broadcast_to((np.arange(80) - 39.5).astype(np.float32) * 1.5, SHAPE)
     each = np.ones(len(classes))
-    return Seen(classes, sides, lateral, each, each, np.zeros((2, 2)), np.zeros((2, 2)), each, each)
+    return Seen(classes, sides, lateral, each, each, np.zeros((2, 2)), np.zeros((2, 2)), each, each, each)
 
 
 def painted() -> Seen:

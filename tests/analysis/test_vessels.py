@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from node.analysis.flow import moving_vessels, share_of_venc
-from node.analysis.vessels import noise_of, vessel_mask
+from node.analysis.vessels import curvatures, noise_of, vessel_mask
 from tests.analysis.running import dice
 from tests.analysis.tubes import Drawing, Vessel, draw, hard, plain
 
@@ -96,3 +96,12 @@ def test_velocities_with_masked_air_are_not_guessed_at():
     magnitude, velocity = vein_in_muscle_and_air()
 
     assert share_of_venc(np.where(magnitude < 0.3, 0, 15 * velocity).astype(np.float32), magnitude) is None
+
+
+def test_curvatures_are_the_eigenvalues_of_the_bends_also_where_two_or_all_are_equal():
+    bends = np.random.default_rng(0).normal(size=(500, 6))
+    bends[0], bends[1], bends[2] = [0, 0, 0, 0, 0, 0], [-3, 0, 0, -3, 0, -3], [-2, 0, 0, -2, 0, 1]
+
+    expected = -np.linalg.eigvalsh(bends[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3))
+
+    assert np.allclose(curvatures(bends), expected, atol=1e-7)

@@ -356,7 +356,7 @@ def test_an_error_that_nobody_foresaw_is_told_by_its_class_and_our_line_and_noth
     code, out, err = run("release", held["alias"].decode(), "--use", "first", *data(tmp_path))
 
     assert (code, out) == (1, "")
-    assert re.fullmatch(r"failed: IntegrityError at node\.ledger\.ledger:\d+\n", err)
+    assert re.fullmatch(r"failed: IntegrityError at node\.ledger\.studies:\d+\n", err)
 
 
 def test_a_ledger_that_is_not_a_database_is_told_without_a_traceback(run, tmp_path: Path) -> None:

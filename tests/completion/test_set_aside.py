@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sqlite3
 import threading
 import time
 from functools import partial
@@ -207,6 +208,26 @@ def test_a_clock_that_is_set_while_only_the_worker_is_down_is_noticed(
     restarted.look(now=1070.0 + 3600.0, monotonic_s=70.0)
 
     assert len(restarted.jobs) == 1
+
+
+def test_a_clock_that_was_set_is_noticed_again_by_whoever_follows_one_that_died_of_it(
+    spool: Spool, ledger: Ledger, tmp_path: Path
+) -> None:
+    file = tmp_path / "clock.json"
+    desk = Desk(spool, ledger, clock_file=file)
+    desk.receive_pair(now=1000.0)
+    desk.look(now=1001.0, monotonic_s=1.0)
+    with ledger.database.begin() as connection:
+        connection.execute("CREATE TRIGGER full BEFORE UPDATE ON series BEGIN SELECT RAISE(FAIL, 'disk full'); END")
+    with pytest.raises(sqlite3.Error, match="disk full"):
+        desk.look(now=1010.0 + 3600.0, monotonic_s=10.0)
+    with ledger.database.begin() as connection:
+        connection.execute("DROP TRIGGER full")
+
+    restarted = Desk(spool, ledger, clock_file=file)
+    restarted.look(now=1020.0 + 3600.0, monotonic_s=20.0)
+
+    assert restarted.jobs == []
 
 
 def test_a_worker_that_comes_back_to_a_clock_that_nobody_set_closes_at_once(

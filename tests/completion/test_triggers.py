@@ -11,7 +11,7 @@ from node.completion.counts import lacking_of
 from node.completion.triggers import study_evidence
 from node.dicom.identifiers import SeriesUID, StudyUID
 from node.dicom.performed import StepState
-from node.ledger.ledger import GatheringStudy
+from node.ledger.gathering import GatheringStudy
 from node.records import MPPS, Expectation, SeriesProgress
 from node.settings import CompletionSettings
 from tests.builders import series_of

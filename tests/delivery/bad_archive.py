@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.dsutils import encode
 
 VERIFICATION, IMPLICIT, EXPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 FOR_GOOD = ("refuse", "noctx", "a900", "0122")
@@ -18,7 +19,7 @@ MODES = (*FOR_GOOD, *WARNINGS, *FOR_NOW, "implicit")
 
 @dataclass(frozen=True)
 class Stored:
-    """A data set that was stored: by which association's step, and the digest of its bytes."""
+    """A data set that was stored: by which association's step, and the digest of its bytes in Implicit VR."""
 
     sop_instance: str
     digest: str
@@ -95,7 +96,10 @@ class BadArchive:
         step = association.step
         if step in ("a700", "a900", "c000", "0122"):
             return int(step, 16)
-        digest = hashlib.sha256(event.encoded_dataset(include_meta=False)).hexdigest()
+        # In one encoding whatever was negotiated: with "implicit" the same object comes in other bytes.
+        encoded = encode(event.dataset, is_implicit_vr=True, is_little_endian=True)
+        assert encoded is not None
+        digest = hashlib.sha256(encoded).hexdigest()
         with self._lock:
             self.stored.append(Stored(str(event.request.AffectedSOPInstanceUID), digest, step))
         match step:

@@ -23,7 +23,7 @@ def test_each_version_arrives_once_and_its_bytes_never_change(desk: Desk, mode: 
         outbox = desk.outbox(DicomStorage(peer(archive.port), IMPATIENT))
         outbox.run_once(now=desk.now)
         at_first = {state for state, _ in desk.states(older)}
-        desk.deliveries.owe_again(older, now=desk.now)
+        desk.deliveries.owe_again(older, now=desk.now)  # before the newer one is sent
         for _ in range(4):
             desk.run(outbox, after_s=1000.0)
 
@@ -49,3 +49,13 @@ def test_a_bad_archive_keeps_no_other_waiting(desk: Desk) -> None:
     assert {one.destination: one.state for one in desk.deliveries.rows(job) if one.role == "seg"} == {
         "pacs": OWED, "viewer": STORED,
     }  # fmt: skip
+
+
+def test_an_object_is_the_same_in_whatever_encoding_it_comes() -> None:
+    """Else a version that came twice, before and after a kill, looks like two."""
+    with BadArchive("implicit", "ok") as archive:
+        for _ in range(2):
+            list(DicomStorage(peer(archive.port), IMPATIENT).deliver(objects()))
+
+    assert [one.step for one in archive.stored] == ["implicit", "implicit", "ok", "ok"]
+    assert {uid: len(digests) for uid, digests in archive.digests().items()} == {SEG: 1, REPORT: 1}

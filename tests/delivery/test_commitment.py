@@ -13,7 +13,7 @@ from pynetdicom import AE, build_role, evt
 from node.association.receiver import Receiver
 from node.delivery.commitment import CommitmentRequester
 from node.dicom.references import CommitmentReport
-from node.ledger import Database
+from node.ledger import Database, Promises
 from node.records import DeliveryState
 from node.settings import Settings
 from node.spool import Spool
@@ -27,7 +27,7 @@ STORED, COMMITTED, OWED = DeliveryState.STORED, DeliveryState.COMMITTED, Deliver
 SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
 
 
-def report_on(request: Dataset, *, failed: tuple[str, ...] = ()) -> tuple[int, Dataset]:
+def report_on(request: Dataset, *, failed: tuple[str, ...] = (), reason: int = 0x0112) -> tuple[int, Dataset]:
     """Return Event Type and Information of a report, with these instances failed."""
     report = Dataset()
     report.TransactionUID = request.TransactionUID
@@ -37,7 +37,7 @@ def report_on(request: Dataset, *, failed: tuple[str, ...] = ()) -> tuple[int, D
     if fine:
         report.ReferencedSOPSequence = fine
     for one in wrong:
-        one.FailureReason = 0x0112
+        one.FailureReason = reason
     if wrong:
         report.FailedSOPSequence = wrong
     return (2 if wrong else 1), report
@@ -57,6 +57,7 @@ class Committing:
         status: int = 0,
     ) -> None:
         self.requests: list[Dataset] = []
+        self.answers: list[int | None] = []  # to its reports
         self._at_once, self._first, self._status = at_once, first, status
         ae = AE("ARCHIVE")
         ae.add_supported_context(STORAGE_COMMITMENT)
@@ -71,15 +72,18 @@ class Committing:
         return self._status, None
 
     def _report(self, association: Any, event_type: int, report: Dataset) -> None:
-        association.send_n_event_report(report, event_type, STORAGE_COMMITMENT, WELL_KNOWN)
+        status, _ = association.send_n_event_report(report, event_type, STORAGE_COMMITMENT, WELL_KNOWN)
+        self.answers.append(status.get("Status"))
 
     def stop(self) -> None:
         self._server.shutdown()
 
 
-def requester(desk: Desk, port: int, *, linger_s: float = 0.05) -> CommitmentRequester:
+def requester(desk: Desk, port: int, *, linger_s: float = 0.05, attempts: int = 80) -> CommitmentRequester:
     def note(report: CommitmentReport) -> bool:
-        return desk.deliveries.reported(report, wait_s=lambda _sent: 10.0, now=desk.now)
+        return Promises(desk.ledger.database).reported(
+            report, wait_s=lambda _sent: 10.0, attempts=attempts, now=desk.now
+        )
 
     return CommitmentRequester(peer(port), CALLER, note, linger_s=linger_s)
 
@@ -117,8 +121,10 @@ def test_a_report_on_the_same_association_commits_the_destination(desk: Desk) ->
     job = desk.owe()
     archive = Committing(at_once=report_on)
     desk.run(desk.outbox(Scripted("stored"), commitment=requester(desk, archive.port, linger_s=5.0)))
+    until(lambda: archive.answers, what="our answer to the report")
     archive.stop()
 
+    assert archive.answers == [0x0000]
     asked = {one.ReferencedSOPInstanceUID for one in archive.requests[0].ReferencedSOPSequence}
     assert (len(archive.requests), asked) == (1, {SEG, REPORT})
     assert desk.states(job) == [(COMMITTED, "committed to")] * 2
@@ -158,6 +164,56 @@ def test_what_the_destination_does_not_commit_to_is_sent_again(desk: Desk, recei
     assert [state for state, _ in desk.states(job)] == [COMMITTED] * 2
 
 
+def test_what_a_destination_never_commits_itself_to_is_an_operators_in_the_end(desk: Desk) -> None:
+    job = desk.owe()
+    archive = Committing(at_once=lambda request: report_on(request, failed=(SEG,)))
+    outbox = desk.outbox(
+        destination := Scripted("stored"), commitment=requester(desk, archive.port, linger_s=5.0, attempts=3)
+    )
+    for _ in range(5):
+        desk.run(outbox, after_s=1000.0)
+    parked, sent = desk.states(job), [SEG in one for one in destination.got]
+    desk.deliveries.owe_again(job, now=desk.now)
+    owed = desk.states(job)
+    archive.stop()
+
+    assert parked == [(DeliveryState.PARKED, "stored, but not committed to: 0x0112"), (COMMITTED, "committed to")]
+    assert sent == [True] * 3
+    assert [state for state, _ in owed] == [OWED, COMMITTED]
+
+
+@pytest.mark.parametrize("reason", [0x0119, 0x0122])  # class-instance conflict, SOP Class not supported
+def test_what_a_destination_cannot_commit_itself_to_is_not_sent_again(desk: Desk, reason: int) -> None:
+    job = desk.owe()
+    archive = Committing(at_once=lambda request: report_on(request, failed=(SEG, REPORT), reason=reason))
+    desk.run(desk.outbox(Scripted("stored"), commitment=requester(desk, archive.port, linger_s=5.0)))
+    archive.stop()
+
+    assert desk.states(job) == [(DeliveryState.PARKED, f"stored, but not committed to: 0x{reason:04X}")] * 2
+
+
+def test_a_report_that_comes_when_nobody_expects_one_any_more_is_believed(desk: Desk, receiver: Receiver) -> None:
+    desk.settings = desk.settings.model_copy(update={"attempts": 1})
+    job = desk.owe()
+    archive = Committing()
+    outbox = desk.outbox(Scripted("stored"), commitment=requester(desk, archive.port))
+    for _ in range(2):
+        desk.run(outbox, after_s=desk.settings.commitment_wait_s + 1.0)
+    given_up = desk.states(job)
+    tell(receiver, *report_on(archive.requests[0]))
+    archive.stop()
+
+    assert given_up == [(DeliveryState.PARKED, "no report on storage commitment")] * 2
+    assert desk.states(job) == [(COMMITTED, "committed to")] * 2
+
+
+def test_a_request_that_cannot_be_made_counts_once(desk: Desk) -> None:
+    job = desk.owe()
+    desk.run(desk.outbox(Scripted("stored"), commitment=requester(desk, 1)))
+
+    assert [one.turns for one in desk.deliveries.rows(job)] == [1, 1]
+
+
 def test_a_request_that_is_not_reported_on_is_made_again_under_another_uid(desk: Desk, receiver: Receiver) -> None:
     job = desk.owe()
     archive = Committing()
@@ -166,13 +222,14 @@ def test_a_request_that_is_not_reported_on_is_made_again_under_another_uid(desk:
     too_early = desk.run(outbox, after_s=desk.settings.commitment_wait_s - 1.0)
     desk.run(outbox, after_s=2.0)
     late = tell(receiver, *report_on(archive.requests[0]))
-    in_time = tell(receiver, *report_on(archive.requests[1]))
+    believed = desk.states(job)
+    in_time = tell(receiver, *report_on(archive.requests[1], failed=(SEG,)))
     archive.stop()
 
     assert (too_early, len(archive.requests)) == (0, 2)
     assert archive.requests[0].TransactionUID != archive.requests[1].TransactionUID
-    assert (late, in_time) == (0x0115, 0x0000)
-    assert [state for state, _ in desk.states(job)] == [COMMITTED] * 2
+    assert (late, in_time) == (0x0000, 0x0000)
+    assert believed == desk.states(job) == [(COMMITTED, "committed to")] * 2
 
 
 def test_a_report_counts_though_its_request_was_answered_badly(desk: Desk, receiver: Receiver) -> None:

@@ -17,8 +17,10 @@ from pynetdicom import AE, evt
 
 from node.delivery import takes
 from node.delivery.fallback import fitted, substitutes
-from node.records import DeliveryState
-from tests.builders import mr
+from node.dicom.identifiers import InstanceUID
+from node.ledger.rulings import Rulings
+from node.records import DeliveryState, ResultRecord
+from tests.builders import mr, part10
 from tests.delivery.desk import CALLER, REPORT, SEG, Desk, objects, peer, storage
 
 SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
@@ -130,6 +132,17 @@ def test_what_refers_to_a_replaced_report_refers_to_its_replacement() -> None:
     assert alone == ko  # also when the report was taken in an earlier attempt
 
 
+def test_what_went_in_an_older_class_goes_in_that_again_while_it_is_taken() -> None:
+    (older,) = fitted([report()], {SR_COMPREHENSIVE})
+    replaced = {REPORT: (SR_COMPREHENSIVE, str(older.SOPInstanceUID))}
+
+    (again,) = fitted([report()], {SR_3D, SR_COMPREHENSIVE, SR_ENHANCED}, replaced)
+    (as_it_is,) = fitted([report()], {SR_3D}, replaced)
+
+    assert again == older  # one instance there, not two
+    assert as_it_is.SOPInstanceUID == REPORT
+
+
 @pytest.fixture
 def older() -> Iterator[Picky]:
     with Picky(SegmentationStorage, SR_ENHANCED) as archive:
@@ -170,6 +183,42 @@ def test_the_key_objects_of_a_later_attempt_refer_to_what_was_sent_in_an_earlier
     (ko,) = later.got
     reference = ko.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSOPSequence[0]
     assert reference.ReferencedSOPInstanceUID == archive.got[1].SOPInstanceUID
+
+
+@pytest.mark.parametrize("owed_again", [True, False])
+def test_a_recall_names_what_the_destination_holds(desk: Desk, owed_again: bool) -> None:
+    job = desk.owe()
+    with Picky(SegmentationStorage, SR_ENHANCED, KeyObjectSelectionDocumentStorage) as archive:
+        outbox = desk.outbox(storage(archive.port))
+        desk.run(outbox)
+        if owed_again:  # as when the archive does not commit itself to it
+            desk.deliveries.advance(REPORT, "pacs", DeliveryState.OWED, "", now=desk.now, next_try_s=desk.now + 1e6)
+        path = desk.results.store(part10(key_objects()))
+        note = ResultRecord(InstanceUID(KO_UID), KeyObjectSelectionDocumentStorage, job, "ko", path)
+        Rulings(desk.ledger.database).recall(job, note, "Curie", "wrong", now=desk.now)
+        desk.run(outbox, after_s=2e6)
+
+    _, sent, named = archive.got
+    reference = named.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSOPSequence[0]
+    assert (reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID) == (SR_ENHANCED, sent.SOPInstanceUID)
+
+
+def test_a_report_that_nobody_answered_to_is_known_by_what_it_was_sent_as(desk: Desk) -> None:
+    def mute(event: evt.Event) -> int:
+        got.append(str(event.request.AffectedSOPInstanceUID))
+        event.assoc.abort()
+        return 0
+
+    got: list[str] = []
+    job = desk.owe(objects()[1:], roles=("sr",))
+    ae = AE("ARCHIVE")
+    ae.add_supported_context(SR_ENHANCED, SYNTAXES)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, mute)])
+    desk.run(desk.outbox(storage(server.socket.getsockname()[1])))
+    server.shutdown()
+
+    row = desk.rows(job)["sr"]
+    assert (row.state, [row.sent_instance]) == (DeliveryState.OWED, got)
 
 
 def test_a_result_that_comes_back_in_its_other_class_is_known_as_ours(desk: Desk, older: Picky) -> None:

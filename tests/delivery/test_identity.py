@@ -5,6 +5,7 @@ import pytest
 from node.delivery.identity import contradiction
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
 from node.errors import RetrievalError
+from node.ledger.rulings import Rulings
 from node.records import DeliveryState, KnownStudy
 from tests.builders import SECRET, mr
 from tests.delivery.desk import REPORT, SEG, Desk, objects
@@ -106,6 +107,34 @@ def test_a_study_that_is_not_there_is_waited_for_and_then_held(desk: Desk) -> No
     assert at_first == [(OWED, "the destination has no such study")] * 2
     assert desk.states(job) == [(HELD, "the destination has no such study")] * 2
     assert destination.got == []
+
+
+def test_only_answers_count_until_a_study_that_is_not_there_is_held(desk: Desk) -> None:
+    job = desk.owe()
+    archive = Knows(None)
+    archive.silent = True
+    outbox = desk.outbox(Scripted("stored"), inquiry=archive)
+    for _ in range(5):
+        desk.run(outbox, after_s=10_000.0)
+    archive.silent = False
+    states = []
+    for _ in range(3):
+        desk.run(outbox, after_s=10_000.0)
+        states.append({state for state, _ in desk.states(job)})
+    held = desk.rows(job)["sr"]
+    desk.deliveries.owe_again(job, now=desk.now)
+    desk.run(outbox)
+
+    assert states == [{OWED}, {OWED}, {HELD}]
+    assert (held.attempts, held.looks) == (5, 2)  # what failed; what was answered before the answer that held it
+    assert {state for state, _ in desk.states(job)} == {OWED}  # a retry looks as often again
+
+
+def test_what_was_held_at_the_first_look_was_never_sent_and_is_not_recalled(desk: Desk) -> None:
+    job = desk.owe()
+    desk.run(desk.outbox(Scripted("stored"), inquiry=Knows(KnownStudy("OTHER", "", ""))))
+
+    assert Rulings(desk.ledger.database).holders(job) == []
 
 
 def test_nothing_is_sent_while_nobody_can_be_asked(desk: Desk) -> None:

@@ -3,13 +3,17 @@
 import json
 from pathlib import Path
 
-from pydicom.uid import SegmentationStorage
+import pytest
+from pydicom.uid import KeyObjectSelectionDocumentStorage, SegmentationStorage
 
 from node.delivery import probe
-from node.records import DeliveryState, KnownStudy
+from node.dicom.identifiers import InstanceUID
+from node.ledger.rulings import Rulings
+from node.records import DeliveryState, KnownStudy, ResultRecord
+from tests.builders import part10
 from tests.cli.test_cli import run
-from tests.delivery.desk import CALLER, Desk, peer, storage
-from tests.delivery.test_fallback import SR_3D, SR_COMPREHENSIVE, SR_ENHANCED, Picky
+from tests.delivery.desk import CALLER, Desk, objects, peer, storage
+from tests.delivery.test_fallback import KO_UID, SR_3D, SR_COMPREHENSIVE, SR_ENHANCED, Picky, key_objects
 from tests.delivery.test_identity import Knows
 from tests.delivery.test_outbox import Scripted
 
@@ -54,6 +58,63 @@ def test_a_parked_result_is_owed_again_by_retry(run, desk: Desk, tmp_path: Path)
 
     assert (code, out) == (0, f"{job}: 2 objects owed again\n")
     assert {state for state, _ in desk.states(job)} == {DeliveryState.OWED}
+
+
+@pytest.mark.parametrize("verb", ["retry", "release"])
+def test_what_a_newer_revision_has_passed_is_sent_only_if_that_is_said(
+    run, desk: Desk, tmp_path: Path, verb: str
+) -> None:
+    inquiry = None if verb == "retry" else Knows(KnownStudy("OTHER", "", ""))
+    older = desk.owe()
+    desk.run(desk.outbox(Scripted("never"), inquiry=inquiry))
+    newer = desk.owe(objects(2))
+    desk.run(desk.outbox(Scripted("stored")))
+
+    refused = run("jobs", verb, older, "--data", str(tmp_path))
+    wanted = run("jobs", verb, older, "--although-newer", "--data", str(tmp_path))
+
+    assert (refused[0], refused[2]) == (
+        1, f"failed: {older}: newer results of its study are at pacs already\n",
+    )  # fmt: skip
+    assert wanted[0] == 0
+    assert {state for state, _ in desk.states(older)} == {DeliveryState.OWED}
+    assert {state for state, _ in desk.states(newer)} == {DeliveryState.STORED}
+
+
+def test_a_retry_says_where_it_was_too_late(run, desk: Desk, tmp_path: Path) -> None:
+    older = desk.owe(None, "pacs", "viewer")
+    for name in ("pacs", "viewer"):
+        desk.run(desk.outbox(Scripted("never", name=name)))
+    desk.owe(objects(2))
+    desk.run(desk.outbox(Scripted("stored")))
+
+    code, out, _err = run("jobs", "retry", older, "--data", str(tmp_path))
+
+    said = f"{older}: 2 objects owed again; newer results of its study are at pacs already"
+    assert (code, " ".join(out.split())) == (0, said)
+    assert {(one.destination, one.state) for one in desk.deliveries.rows(older)} == {
+        ("pacs", DeliveryState.PARKED), ("viewer", DeliveryState.OWED),
+    }  # fmt: skip
+
+
+def test_of_a_recalled_job_the_note_alone_is_tried_again(run, desk: Desk, tmp_path: Path) -> None:
+    job = desk.owe()
+    outbox = desk.outbox(Scripted("later", "never"))
+    desk.run(outbox)
+    path = desk.results.store(part10(key_objects()))
+    note = ResultRecord(InstanceUID(KO_UID), KeyObjectSelectionDocumentStorage, job, "ko", path)
+    Rulings(desk.ledger.database).recall(job, note, "Curie", "wrong", now=desk.now)
+    desk.run(outbox)
+    newer = desk.owe(objects(2))
+    desk.run(desk.outbox(Scripted("stored")), after_s=1000.0)
+
+    code, out, _err = run("jobs", "retry", job, "--data", str(tmp_path))
+
+    assert (code, out) == (0, f"{job}: 1 objects owed again\n")
+    assert {one.role: one.state for one in desk.deliveries.rows(job)} == {
+        "seg": DeliveryState.WITHDRAWN, "sr": DeliveryState.WITHDRAWN, "ko": DeliveryState.OWED,
+    }  # fmt: skip
+    assert {state for state, _ in desk.states(newer)} == {DeliveryState.STORED}
 
 
 def test_a_job_shows_as_what_its_report_was_sent(run, desk: Desk, tmp_path: Path) -> None:

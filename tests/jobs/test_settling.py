@@ -1,13 +1,17 @@
 """Jobs that end without having said so, and jobs whose instances are gone: what ledger and operator are told."""
 
+from dataclasses import replace
+
 import pytest
 
 from node.console import Console
+from node.dicom.identifiers import InstanceUID
 from node.errors import SpoolError
 from node.jobs.pipeline import inputs_of
 from node.ledger import Arrivals
 from node.ledger.ledger import Ledger
-from node.records import JobState, Role
+from node.ledger.rulings import Rulings
+from node.records import JobState, ResultRecord, Role
 from node.settings import Settings
 from tests.jobs.test_port import Bench, bench, until
 from tests.ledger.test_ledger import FIRST, close
@@ -97,6 +101,21 @@ def test_a_job_whose_study_was_dropped_is_not_tried_again(bench: Bench) -> None:
 
     assert bench.state(job) is JobState.FAILED
     assert outcome(bench, job) == "failed"
+
+
+@pytest.mark.slow
+def test_a_failed_job_whose_answer_was_recalled_is_not_tried_again(bench: Bench) -> None:
+    bench.start()
+    (bench.folder / "fail-second").touch()
+    job = made_job(bench)
+    until(lambda: outcome(bench, job))
+    answer = ResultRecord(InstanceUID("2.25.91"), "1.2.4", job, "sr", "a.dcm")
+    Ledger(bench.database).settle(job, "failed", [answer], {"pacs": {"sr"}}, now=3.0)
+    note = replace(answer, sop_instance=InstanceUID("2.25.92"), role="ko")
+    Rulings(bench.database).recall(job, note, "Curie", "wrong", now=4.0)
+
+    assert console(bench).retry(job) == ""
+    assert bench.state(job) is JobState.FAILED
 
 
 @pytest.fixture

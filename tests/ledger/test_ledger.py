@@ -13,7 +13,8 @@ from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
 from node.errors import LedgerError
 from node.ledger import Arrivals, Database, Deliveries, open_database
 from node.ledger.engine import engine_of
-from node.ledger.ledger import GatheringStudy, Ledger
+from node.ledger.gathering import GatheringStudy
+from node.ledger.ledger import Ledger
 from node.ledger.retrievals import Retrievals
 from node.records import (
     DeliveryState,
@@ -520,8 +521,8 @@ def test_a_job_with_the_inputs_of_an_older_one_repeats_it(arrivals: Arrivals, le
     arrivals.enter([SECOND], now=3.0)
     (second,) = close(ledger, now=101.0)
 
-    assert ledger.note_inputs(second.id, "digest") == first.id
-    assert ledger.note_inputs(first.id, "digest") is None  # a step that a crash repeats finds itself, not its heir
+    assert ledger.note_inputs(second.id, "digest") == f"repeats {first.id}"
+    assert ledger.note_inputs(first.id, "digest") == ""  # a step that a crash repeats finds itself, not its heir
 
 
 def test_a_job_that_was_cancelled_does_not_stand_in_for_a_later_one(arrivals: Arrivals, ledger: Ledger) -> None:
@@ -531,7 +532,7 @@ def test_a_job_that_was_cancelled_does_not_stand_in_for_a_later_one(arrivals: Ar
     arrivals.enter([SECOND], now=60.0)
     (second,) = close(ledger, now=101.0)
 
-    assert ledger.note_inputs(second.id, "digest") is None
+    assert ledger.note_inputs(second.id, "digest") == ""
 
 
 def test_a_job_measures_what_was_there_when_its_study_was_closed(arrivals: Arrivals, ledger: Ledger) -> None:
@@ -550,7 +551,7 @@ def test_a_failed_job_does_not_stand_in_for_a_later_one(arrivals: Arrivals, ledg
     arrivals.enter([SECOND], now=60.0)
     (second,) = close(ledger, now=101.0)
 
-    assert ledger.note_inputs(second.id, "digest") is None
+    assert ledger.note_inputs(second.id, "digest") == ""
 
 
 def test_an_outage_of_ours_is_not_quiet_time(arrivals: Arrivals, ledger: Ledger) -> None:

@@ -51,7 +51,7 @@ def test_approval_owes_what_it_frees_and_counts_once(database: Database, ledger:
 
     done = [rulings.approve(job, made, {"pacs": [SEG, VERIFIED]}, "Curie", "seen", now=4.0) for _ in range(2)]
 
-    assert done == [True, False]
+    assert done == ["", "it is approved already"]
     assert owed(database, job) == {(SEG, "pacs"), (VERIFIED, "pacs")}
     assert (ruling(database, job), rulings.waiting()) == (Ruling.APPROVED, [])
 
@@ -62,7 +62,7 @@ def test_what_is_rejected_is_never_owed_nor_approved(database: Database, ledger:
 
     assert rulings.reject(job, "Curie", "motion", now=4.0)
 
-    assert not rulings.approve(job, [], {"pacs": [SR]}, "Curie", "seen", now=5.0)
+    assert rulings.approve(job, [], {"pacs": [SR]}, "Curie", "seen", now=5.0) == "it is rejected already"
     assert (owed(database, job), ruling(database, job)) == (set(), Ruling.REJECTED)
 
 
@@ -83,9 +83,18 @@ def test_a_recall_tells_all_that_hold_results_and_sends_no_more_of_them(
 
     told = Rulings(database).recall(job, ResultRecord(NOTE, "1.2.5", job, "ko", "d.dcm"), "Curie", "wrong", now=5.0)
 
-    assert told == ["pacs"]
-    assert owed(database, job) == {(SEG, "pacs"), (NOTE, "pacs")}
+    again = Rulings(database).recall(job, ResultRecord(NOTE, "1.2.5", job, "ko", "d.dcm"), "Curie", "wrong", now=6.0)
+
+    assert (told, again) == (["pacs"], [])
+    states = {(one.sop_instance, one.destination): one.state for one in deliveries.rows(job)}
+    assert states == {
+        (SEG, "pacs"): DeliveryState.STORED,
+        (SR, "pacs"): DeliveryState.WITHDRAWN,
+        (SR, "other"): DeliveryState.WITHDRAWN,
+        (NOTE, "pacs"): DeliveryState.OWED,
+    }
     assert ruling(database, job) is Ruling.RECALLED
+    assert deliveries.waiting() == {}
 
 
 def test_a_recalled_report_is_replaced_by_none(
@@ -101,14 +110,116 @@ def test_a_recalled_report_is_replaced_by_none(
     assert ledger.earlier_report(newer.id) is None
 
 
-def test_results_of_a_study_that_has_newer_ones_are_outdated(
+def grow(arrivals: Arrivals, number: int) -> None:
+    place, name = replace(FIRST.place, offset=8192 * number), f"2.25.1.{7 + number}"
+    arrivals.enter([replace(FIRST, place=place, origin=replace(FIRST.origin, sop_instance=name))], now=6.0)
+
+
+def test_results_cannot_be_approved_while_something_newer_of_their_study_is_there_or_to_come(
     arrivals: Arrivals, database: Database, ledger: Ledger, job: str
 ) -> None:
     settle(ledger, job, review=True)
-    before = Rulings(database).is_outdated(job)
-    place = replace(FIRST.place, offset=8192)
-    arrivals.enter([replace(FIRST, place=place, origin=replace(FIRST.origin, sop_instance="2.25.1.7"))], now=6.0)
-    (newer,) = close(ledger, now=7.0)
-    ledger.settle(newer.id, "findings", [ResultRecord(VERIFIED, "1.2.4", newer.id, "sr", "c.dcm")], {}, now=8.0)
+    rulings = Rulings(database)
 
-    assert (before, Rulings(database).is_outdated(job)) == (False, True)
+    def why() -> str:
+        return rulings.approve(job, [], {"pacs": [SR]}, "Curie", "seen", now=9.0)
+
+    grow(arrivals, 1)
+    gathering = why()
+    (newer,) = close(ledger, now=7.0)
+    at_it = why()
+    ledger.settle(newer.id, f"repeats {job}", [], {}, now=8.0)
+    repeated = rulings.obstacle(job)
+    ledger.settle(newer.id, "findings", [ResultRecord(VERIFIED, "1.2.4", newer.id, "sr", "c.dcm")], {}, now=8.0)
+    outdated = why()
+
+    assert gathering == "its study gathers again, and will be measured anew"
+    assert at_it == outdated == f"{newer.id} has newer results of its study, or is at them"
+    assert repeated == ""
+    assert owed(database, job) == set()
+
+
+def test_results_of_a_study_that_is_held_cannot_be_approved(
+    arrivals: Arrivals, database: Database, ledger: Ledger, job: str
+) -> None:
+    settle(ledger, job, review=True)
+    other = replace(FIRST.origin, sop_instance="2.25.1.7", patient_id="ANOTHER")
+    arrivals.enter([replace(FIRST, place=replace(FIRST.place, offset=8192), origin=other)], now=6.0)
+
+    why = Rulings(database).approve(job, [], {"pacs": [SR]}, "Curie", "seen", now=9.0)
+
+    assert why == "its study is held: it contradicts itself"
+    assert ruling(database, job) is Ruling.WAITING
+
+
+@pytest.mark.parametrize("decided", [None, Ruling.APPROVED, Ruling.REJECTED])
+def test_what_a_retry_makes_waits_for_a_decision_of_its_own(
+    database: Database, ledger: Ledger, job: str, decided: Ruling | None
+) -> None:
+    refusal, rulings = ResultRecord(NOTE, "1.2.4", job, "sr", "r.dcm"), Rulings(database)
+    ledger.settle(job, "not measured", [refusal], {"pacs": {"sr"}}, now=3.0, review=True)
+    if decided is Ruling.APPROVED:
+        made = ResultRecord(VERIFIED, "1.2.4", job, "sr", "v.dcm")
+        rulings.approve(job, [made], {"pacs": [VERIFIED]}, "Curie", "seen", now=4.0)
+    elif decided is Ruling.REJECTED:
+        rulings.reject(job, "Curie", "no", now=4.0)
+    ledger.reopen(job)
+    settle(ledger, job, review=True)
+    settle(ledger, job, review=True)  # a step that runs again
+
+    assert ruling(database, job) is Ruling.WAITING
+    sent_before = [VERIFIED] if decided is Ruling.APPROVED else []
+    assert [one.sop_instance for one in rulings.results(job)] == [*sent_before, SEG, SR]  # nobody got the refusal
+    assert owed(database, job) == {(one, "pacs") for one in sent_before}
+
+
+def test_an_answer_that_was_sent_holds_until_it_is_recalled_whatever_becomes_of_what_a_retry_made(
+    arrivals: Arrivals, database: Database, ledger: Ledger, job: str
+) -> None:
+    rulings = Rulings(database)
+    ledger.settle(job, "not measured", [ResultRecord(SEG, "1.2.4", job, "sr", "r.dcm")], {}, now=3.0, review=True)
+    made = ResultRecord(VERIFIED, "1.2.4", job, "sr", "v.dcm")
+    rulings.approve(job, [made], {"pacs": [VERIFIED]}, "Curie", "seen", now=4.0)
+    ledger.settle(job, "findings", [ResultRecord(SR, "1.2.4", job, "sr", "b.dcm")], {}, now=5.0, review=True)
+    grow(arrivals, 1)
+    (newer,) = close(ledger, now=7.0)
+
+    waiting = ledger.earlier_report(newer.id)
+    rulings.reject(job, "Curie", "no", now=8.0)
+    rejected = ledger.earlier_report(newer.id)
+    told = rulings.recall(job, ResultRecord(NOTE, "1.2.5", job, "ko", "d.dcm"), "Curie", "wrong", now=9.0)
+
+    assert waiting == rejected == made
+    assert told == ["pacs"]
+    assert ledger.earlier_report(newer.id) is None
+
+
+def test_a_retry_that_makes_nothing_leaves_nothing_to_be_approved(database: Database, ledger: Ledger, job: str) -> None:
+    settle(ledger, job, review=True)
+    ledger.settle(job, "superseded", [], {}, now=4.0, review=True)
+
+    assert Rulings(database).waiting() == []
+
+
+@pytest.mark.parametrize("ruled", [Ruling.REJECTED, Ruling.RECALLED])
+def test_what_people_decided_against_is_not_made_again_and_hides_nothing_that_holds(
+    arrivals: Arrivals, database: Database, ledger: Ledger, job: str, ruled: Ruling
+) -> None:
+    rulings = Rulings(database)
+    ledger.note_inputs(job, "first")
+    settle(ledger, job)
+    grow(arrivals, 1)
+    (second,) = close(ledger, now=7.0)
+    ledger.note_inputs(second.id, "second")
+    made = [ResultRecord(VERIFIED, "1.2.4", second.id, "sr", "c.dcm")]
+    ledger.settle(second.id, "findings", made, {"pacs": {"sr"}}, now=8.0, review=ruled is Ruling.REJECTED)
+    if ruled is Ruling.REJECTED:
+        rulings.reject(second.id, "Curie", "no", now=9.0)
+    else:
+        rulings.recall(second.id, ResultRecord(NOTE, "1.2.5", second.id, "ko", "d.dcm"), "Curie", "wrong", now=9.0)
+    grow(arrivals, 2)
+    (third,) = close(ledger, now=10.0)
+
+    assert ledger.note_inputs(third.id, "first") == f"repeats {job}"
+    assert ledger.note_inputs(third.id, "second") == f"repeats {second.id}, which was {ruled}"
+    assert ledger.note_inputs(third.id, "third") == ""

@@ -112,6 +112,9 @@ def test_every_number_of_a_lesion_is_there_with_unit_and_method(sr):
         ("Vessel volume fraction around the lesion on MR venography", "Threshold on MR venography"): (2.0, "%"),
         ("Centroid distance from midsagittal plane", "Centroid of segmented voxels"): (30.0, "mm"),
         ("Distance from skin", "Centroid of segmented voxels"): (41.0, "mm"),
+        ("Centroid position toward the patient's left", "Centroid of segmented voxels"): (30.0, "mm"),
+        ("Centroid position toward the patient's back", "Centroid of segmented voxels"): (35.0, "mm"),
+        ("Centroid position toward the patient's head", "Centroid of segmented voxels"): (14.0, "mm"),
     }
 
 
@@ -301,3 +304,15 @@ def test_orders_of_the_source_are_referred_to():
     (request,) = sr.ReferencedRequestSequence
     assert (request.RequestedProcedureID, request.AccessionNumber) == ("RP1", "ACC0001")
     assert request.RequestedProcedureCodeSequence[0].CodeValue == "MRLS"
+
+
+def test_what_is_only_bright_after_contrast_is_not_coded_as_enhancement():
+    bright = replace(LESION, pre_signal=None, enhancement_pct=None, enhancement_max_pct=None, muscle_ratio=None)
+
+    of_pair, of_post = (group(told(lesions=(one,)), "PVM lesion 1") for one in (LESION, bright))
+
+    assert "Focal Contrast Enhancement" in [value(one) for one in items(of_pair, "Enhancement pattern")]
+    assert items(of_post, "Enhancement pattern") == []
+    assert not {name for name, _how in numbers(of_post)} & {
+        "Relative signal enhancement", "Lesion to reference muscle enhancement ratio",
+    }  # fmt: skip

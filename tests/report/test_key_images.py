@@ -3,6 +3,8 @@
 import base64
 import re
 import zlib
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from node.findings import Side
 from node.records import ResultRole
+from node.report import gate
 from node.report.drawing import CYAN, Panel, Window
 from node.report.pages import draw_lesion, draw_overview, table_rows, top_pct
 from tests.report.builders import (
@@ -189,7 +192,7 @@ def test_the_outlines_point_to_the_centre_or_the_biopsy_target() -> None:
         (NAMED, (31.0, 36.0, 14.0), "Representative point"),
     ):
         made = everything(shape)
-        (group,) = items(made["outlines"], "Imaging Measurements", "Measurement Group")
+        group, *_outlines = items(made["outlines"], "Imaging Measurements", "Measurement Group")
         (region,) = items(group, "Image Region")
         assert region.GraphicType == "POINT"
         assert list(region.GraphicData) == list(place)
@@ -197,6 +200,62 @@ def test_the_outlines_point_to_the_centre_or_the_biopsy_target() -> None:
         assert value(items(group, "Geometric purpose of region")[0]) == purpose
         tracked = value(items(group, "Tracking Unique Identifier")[0])
         assert tracked == value(items(made["sr"], "Imaging Measurements", "Measurement Group")[0].ContentSequence[1])
+
+
+def test_a_lesion_is_outlined_in_each_slice_where_its_voxels_are() -> None:
+    made = everything("findings with MRV")
+    _point, *groups = items(made["outlines"], "Imaging Measurements", "Measurement Group")
+
+    polygons = [np.reshape(items(one, "Image Region")[0].GraphicData, (-1, 3)) for one in groups]
+
+    # Of builders.regions: rows 44 to 47 and columns 42 to 45 of slices 3 and 4; pixels of 2.5 mm, the first at -80 mm.
+    assert [set(polygon[:, 2]) for polygon in polygons] == [{12.0}, {16.0}]
+    for polygon in polygons:
+        assert (polygon.min(axis=0)[:2].tolist(), polygon.max(axis=0)[:2].tolist()) == ([23.75, 28.75], [33.75, 38.75])
+        assert len(polygon) == 5
+    assert [value(items(one, "Tracking Identifier")[0]) for one in groups] == [
+        "PVM lesion 1, outline 1",
+        "PVM lesion 1, outline 2",
+    ]
+
+
+def no_frame(item: Dataset) -> None:
+    item.ReferencedFrameOfReferenceUID = "2.25.1"
+
+
+def open_polygon(item: Dataset) -> None:
+    item.GraphicData = list(item.GraphicData)[:-3]
+
+
+def bent(item: Dataset) -> None:
+    item.GraphicData = [*list(item.GraphicData)[:5], 99.0, *list(item.GraphicData)[6:]]
+
+
+def torn(item: Dataset) -> None:
+    item.GraphicData = list(item.GraphicData)[:-1]
+
+
+def other_shape(item: Dataset) -> None:
+    item.GraphicType = "ELLIPSOID"
+
+
+@pytest.mark.parametrize(
+    ("seed", "message"),
+    [
+        (no_frame, "GATE-REFERENCE coordinates are in a frame of reference of none of the images"),
+        (open_polygon, "GATE-STRUCTURE a polygon is not closed"),
+        (bent, "GATE-STRUCTURE a polygon does not lie in a plane"),
+        (torn, "GATE-STRUCTURE coordinates are not three numbers each"),
+        (other_shape, "GATE-STRUCTURE we draw no ELLIPSOID"),
+    ],
+)
+def test_an_outline_that_nobody_can_draw_does_not_leave(seed: Callable[[Dataset], None], message: str) -> None:
+    made = deepcopy(everything("findings with MRV"))
+    seed(items(made["outlines"], "Imaging Measurements", "Measurement Group", "Image Region")[-1])
+
+    found = gate.faults(tuple(made.values()), [header for one in evidence() for header in one.headers])
+
+    assert any(message in fault for fault in found), found
 
 
 def test_the_pdf_is_even_and_says_its_true_length() -> None:

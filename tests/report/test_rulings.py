@@ -2,13 +2,16 @@
 
 import copy
 import datetime as dt
+from collections.abc import Callable
 
 import pytest
 from pydicom.dataset import Dataset
 
-from node.errors import RulingError
+from node.errors import GateError, RulingError
+from node.report import gate
 from node.report.rulings import RECALL_REASONS, rejection_note, verified
-from tests.report.builders import built, evidence, objects
+from tests.report.builders import built, evidence, items, objects
+from tests.report.defects import GROUPS
 
 NOON = dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC)
 CHANGED = (
@@ -98,3 +101,65 @@ def test_a_note_carries_names_byte_for_byte_whatever_the_character_set():
 
     assert note.get_item("PatientName").value == name
     assert note.get_item("SpecificCharacterSet").value == results["sr"].get_item("SpecificCharacterSet").value
+
+
+def others() -> list[Dataset]:
+    return [one for name, one in built().items() if name != "sr"]
+
+
+def test_a_verified_report_passes_the_gate_once_more():
+    gate.check_verified(approved(sr()), sr(), others())
+
+
+def another_volume(report: Dataset) -> None:
+    (item,) = items(report, *GROUPS, "Volume")[:1]
+    item.MeasuredValueSequence[0].NumericValue = "801"
+
+
+def another_patient(report: Dataset) -> None:
+    report.PatientID = "PVM0002"
+
+
+def nobody(report: Dataset) -> None:
+    del report.VerifyingObserverSequence
+
+
+def no_moment(report: Dataset) -> None:
+    report.VerifyingObserverSequence[0].VerificationDateTime = ""
+
+
+def unverified(report: Dataset) -> None:
+    report.VerificationFlag = "UNVERIFIED"
+
+
+def same_instance(report: Dataset) -> None:
+    report.SOPInstanceUID = sr().SOPInstanceUID
+
+
+def other_side(report: Dataset) -> None:
+    site = items(report, *GROUPS, "Finding Site")[0]
+    side = items(site, "Laterality")[0].ConceptCodeSequence[0]
+    side.CodeValue, side.CodeMeaning = "24028007", "Right"
+
+
+@pytest.mark.parametrize(
+    ("seed", "code"),
+    [
+        (another_volume, "GATE-STRUCTURE ContentSequence is not what it was"),
+        (another_patient, "GATE-IDENTITY PatientID differs"),
+        (nobody, "GATE-STRUCTURE it does not say who verified it"),
+        (no_moment, "GATE-STRUCTURE it does not say who verified it"),
+        (unverified, "GATE-STRUCTURE what a person verified must say so"),
+        (same_instance, "GATE-IDENTITY a verified report must be another instance"),
+        (other_side, "GATE-SIDE a measurement group says another side"),
+    ],
+)
+def test_what_changed_while_it_was_verified_does_not_leave(seed: Callable[[Dataset], None], code: str):
+    made = approved(sr())
+    seed(made)
+
+    with pytest.raises(GateError) as raised:
+        gate.check_verified(made, sr(), others())
+
+    assert code in str(raised.value)
+    assert "PVM0002" not in str(raised.value)

@@ -3,14 +3,18 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from node.analysis.recognition import recognized
 from node.dicom.identifiers import derived_uid
 from node.records import ResultRole
 from node.report import SeriesEvidence
+from node.report.earlier import read_report
 from tests.builders import part10
 from tests.conftest import needs, shared
 from tests.report.builders import MEASUREMENTS, classic_series, enhanced_series, objects
@@ -46,8 +50,15 @@ def test_no_validator_finds_an_error_in_any_shape_of_result(tmp_path):
     every, but_seg = (*ResultRole,), tuple(role for role in ResultRole if role is not ResultRole.SEG)
     shapes = [(shape, measurement, every) for shape, measurement in MEASUREMENTS.items()]
     shapes += [("segmentations off", MEASUREMENTS["findings with MRV"], but_seg)]
+    shapes += [("compared with an earlier result", MEASUREMENTS["levels and a suspicion by EMG"], every)]
     for shape, measurement, wanted in shapes:
         series = series_of(shape)
+        if shape == "compared with an earlier result":
+            before = read_report(dcmread(results / "levels-and-a-suspicion-by-EMG.sr.dcm"))
+            assert before is not None
+            findings = recognized(measurement.findings, [before], None, "")
+            assert findings.lesions[0].prior is not None
+            measurement = replace(measurement, findings=findings)
         for name, dataset in objects(measurement, series, wanted=wanted).items():
             (results / f"{shape.replace(' ', '-')}.{name}.dcm").write_bytes(part10(dataset))
         for header in (header for one in series for header in one.headers):

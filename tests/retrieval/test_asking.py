@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
 from pynetdicom import evt
 
 from node.dicom.identifiers import StudyUID
 from node.ledger import Arrivals
+from node.ledger.priors import Priors
 from node.records import StudyState
 from node.settings import ArchiveSettings
 from tests.association.conftest import Held
-from tests.builders import receive
-from tests.ledger.test_ledger import received
+from tests.builders import mr, receive
+from tests.ledger.test_ledger import close, received
 from tests.retrieval.conftest import NOW, QUICK, Bench, Pacs, spine
 from tests.retrieval.faults import Fake, answer, saying, serving
 
@@ -393,3 +395,57 @@ def test_an_archive_is_not_asked_about_a_prior_as_about_a_study(held: Held, stud
 
 def test_settings_of_an_archive_pull_nothing_by_default() -> None:
     assert ArchiveSettings(name="pacs").pull == ()
+
+
+# ---------------------------------------------------------------- reports of ours
+
+
+def report_of_ours(study: str, patient: str, **attributes: Any) -> Dataset:
+    """A report as an archive looks at it: its headers."""
+    described = {"SOPClassUID": Comprehensive3DSRStorage, "Modality": "SR", "PixelData": None, "Rows": None}
+    words = {"StudyDate": "20250101", "StudyDescription": "MRI lumbar spine"}
+    words["SeriesDescription"] = "PVM measurement report (automatic, investigational)"
+    values = described | words | {"PatientID": patient} | attributes
+    return mr(f"{study}.9.1", study=study, series=f"{study}.9", **values)
+
+
+def test_our_own_earlier_reports_are_asked_for_at_once_and_are_there_for_the_job(
+    pacs: Pacs, held: Held, study: StudyUID, patient: str
+) -> None:
+    older = f"{study}.100"
+    pacs.take([*spine(older, 1, PatientID=patient, StudyDate="20250101"), report_of_ours(older, patient)])
+    datasets = spine(study, 1, PatientID=patient)
+    pacs.take(datasets)
+    arrive(held, datasets)
+    bench = Bench(held, pacs.settings(pull=("results",)))
+
+    bench.asker.run_once(now=NOW + 2)
+    asked = bench.rows()
+    bench.puller.run_once(now=NOW + 2)
+    (gathered,) = held.ledger.gathering()
+    (job,) = close(held.ledger, now=NOW + 20)
+
+    assert asked == {f"{older}.9": ("asked", 0, "")}
+    assert bench.held_of(older) == {f"{older}.9": 1}
+    assert gathered.study == study
+    assert len(Priors(held.ledger.database).received(job.id)) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"StudyDate": "20260103"}, {"Modality": "SEG"}, {"SeriesDescription": "Report"}, {"PatientID": "SOMEBODY"}],
+)
+def test_no_other_report_is_asked_for(
+    pacs: Pacs, held: Held, study: StudyUID, patient: str, other: dict[str, str]
+) -> None:
+    older, dated = f"{study}.100", {"StudyDate": other.get("StudyDate", "20250101")}
+    whose = {"PatientID": other.get("PatientID", patient)}
+    pacs.take([*spine(older, 1, **(dated | whose)), report_of_ours(older, patient, **(dated | whose | other))])
+    datasets = spine(study, 1, PatientID=patient)
+    pacs.take(datasets)
+    arrive(held, datasets)
+    bench = Bench(held, pacs.settings(pull=("results",)))
+
+    bench.asker.run_once(now=NOW + 2)
+
+    assert bench.rows() == {}

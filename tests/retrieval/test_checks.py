@@ -59,4 +59,4 @@ def test_the_archive_of_the_example_for_a_site_is_valid() -> None:
 
     (archive,) = Settings.checked({"archive": [tomllib.loads("\n".join(line.lstrip("# ") for line in lines))]}).archive
 
-    assert archive.pull == ("missing", "localizers", "priors")
+    assert archive.pull == ("missing", "localizers", "priors", "results")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from node.analysis.network import WINDOW, Class
 from training import anatomy, slices, source
@@ -79,12 +80,38 @@ def test_fat_within_a_muscle_stays_muscle(drawn: list[Anatomy]) -> None:
     assert np.count_nonzero(fatty) > 12
 
 
+def test_quadratus_lies_in_front_of_the_compartment_and_mostly_touches_it(drawn: list[Anatomy]) -> None:
+    touching, count = 0, 0
+    for one in drawn:
+        for code in (Class.QUADRATUS_LEFT, Class.QUADRATUS_RIGHT):
+            here = one.label == code
+            if here.sum() > 20:
+                count += 1
+                touching += bool((ndimage.binary_dilation(here, iterations=2) & np.isin(one.label, POSTERIOR)).any())
+                assert np.nonzero(here)[0].mean() < np.nonzero(np.isin(one.label, POSTERIOR))[0].mean()
+
+    assert count > 10
+    assert touching > count / 2
+
+
 def test_where_no_back_is_there_is_nothing_to_find(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(anatomy, "_ELSEWHERE", 1.0)
 
     for seed in range(10):
         one = anatomy.draw(np.random.default_rng(seed))
         assert set(np.unique(one.label)) == {Class.BACKGROUND, Class.BODY}
+
+
+def test_a_mirrored_pair_shows_the_same_with_left_and_right_exchanged() -> None:
+    image, label = slices.pair(7)
+
+    turned, sides = slices.mirrored((image, label))
+
+    assert np.array_equal(turned[:, :, ::-1], image)
+    for left, right in SIDES:
+        assert np.array_equal(sides[:, ::-1] == left, label == right)
+        assert np.array_equal(sides[:, ::-1] == right, label == left)
+    assert np.array_equal(sides[:, ::-1] == Class.CANAL, label == Class.CANAL)
 
 
 def test_held_out_slices_are_never_trained_on() -> None:

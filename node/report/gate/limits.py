@@ -43,6 +43,13 @@ LIMITS: dict[Code, Limits] = {
     codes.DISTANCE_FROM_SKIN: _LENGTH,
     codes.DISTANCE_FROM_MIDLINE: _LENGTH,
     codes.DISTANCE_TO_PLEXUS: _LENGTH,
+    **dict.fromkeys(codes.CENTROID_POSITION, Limits(codes.MILLIMETER)),
+    codes.EARLIER_VOLUME: Limits(codes.CUBIC_MILLIMETER, 0, positive=True),
+    codes.EARLIER_LONG_AXIS: _LENGTH,
+    codes.EARLIER_ENHANCEMENT: _RISE,
+    codes.CHANGE_OF_VOLUME: Limits(codes.PERCENT, -100),
+    codes.CHANGE_OF_LONG_AXIS: Limits(codes.MILLIMETER),
+    codes.CHANGE_OF_ENHANCEMENT: _ANY_PERCENT,  # of percentages, in points
     codes.PRE_SIGNAL: _SIGNAL,
     codes.POST_SIGNAL: _SIGNAL,
     codes.ENHANCEMENT: _RISE,

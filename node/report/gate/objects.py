@@ -117,18 +117,17 @@ def references(made: Sequence[Dataset], sources: Sequence[Dataset]) -> Iterator[
         lost = {uid for item in _our_items(one) if (uid := text(item, "ReferencedSOPInstanceUID"))} - known
         if lost:
             yield f"GATE-REFERENCE {len(lost)} references lead neither to a source instance nor to a result object"
-    led_to = {
-        text(item, "ReferencedSOPInstanceUID") for one in made if is_sr(one) for item in _our_items(one)
-    }  # fmt: skip
     reports = [one for one in made if is_sr(one)]
-    for one in made:
-        if one.get("SOPClassUID") in _TO_BE_FOUND and text(one, "SOPInstanceUID") not in led_to:
+    led_to = {text(item, "ReferencedSOPInstanceUID") for one in reports for item in _our_items(one)}
+    not_led_to = [one for one in made if text(one, "SOPInstanceUID") not in led_to]
+    for one in not_led_to:  # IHE AI Results: all is reachable from the report
+        if not is_sr(one):
             yield f"GATE-REFERENCE {text(one, 'Modality')} {text(one, 'SeriesNumber')}: no report leads to it"
+    roots = sum(map(is_sr, not_led_to))
     if not reports:
         yield "GATE-STRUCTURE there is no report"
-
-
-_TO_BE_FOUND = (SegmentationStorage, ParametricMapStorage)  # IHE AI Results: all is reachable from the report
+    elif roots != 1:
+        yield f"GATE-STRUCTURE there are {roots} reports that no other leads to, not one"
 
 
 def _our_items(dataset: Dataset) -> Iterator[Dataset]:

@@ -53,11 +53,15 @@ _NEEDED = {  # what an item of a value type cannot be without (PS3.3 table C.17.
 }
 
 
-def document(dataset: Dataset) -> Iterator[str]:
-    """Yield what is wrong with the document: flags, title, template, evidence."""
+def unverified(dataset: Dataset) -> Iterator[str]:
+    """Yield what is wrong with the flags of a report that nobody has looked at."""
     flags = tuple(text(dataset, keyword) for keyword in ("CompletionFlag", "VerificationFlag", "PreliminaryFlag"))
     if flags != ("COMPLETE", "UNVERIFIED", "PRELIMINARY"):
         yield f"GATE-STRUCTURE it must be complete, unverified and preliminary, not {flags}"
+
+
+def document(dataset: Dataset) -> Iterator[str]:
+    """Yield what is wrong with the document: title, template, evidence."""
     named = [
         (text(item, "TemplateIdentifier"), text(item, "MappingResource"))
         for item in dataset.get("ContentTemplateSequence", ())

@@ -1,0 +1,132 @@
+"""Which lesions are those of an earlier result, and that nothing is guessed."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from node.analysis.recognition import recognized
+from node.findings import EarlierLesion, EarlierResult, Findings, LesionFindings, Location, Side
+from tests.report.builders import LESION, LESION_MM, WITH_LESION
+
+FRAME = "2.25.5"
+THEN = EarlierLesion(
+    tracking_identifier="PVM lesion 2",
+    tracking_uid="2.25.72",
+    side=Side.LEFT,
+    level="L4",
+    centroid_mm=None,
+    frame_of_reference="2.25.4",
+    volume_mm3=500.0,
+    long_axis_mm=11.0,
+    short_axis_mm=9.0,
+    enhancement_pct=80.0,
+    midline_distance_mm=28.0,
+    skin_distance_mm=45.0,
+)
+
+
+def now(number: int = 1, level: str | None = "L4", **others: Any) -> LesionFindings:
+    return replace(LESION, number=number, location=Location(level, LESION_MM, None), **others)
+
+
+def result(*lesions: EarlierLesion, day: str = "20251101") -> EarlierResult:
+    return EarlierResult("2.25.1", "2.25.2", "1.2.3", "2.25.3", day, "0.1.0", lesions)
+
+
+def compared(
+    *lesions: LesionFindings, earlier: tuple[EarlierResult, ...] = (), revised: EarlierResult | None = None
+) -> Findings:
+    return recognized(replace(WITH_LESION, lesions=lesions), earlier, revised, FRAME)
+
+
+def test_a_lesion_at_the_same_level_side_and_depth_is_recognized_and_keeps_its_track():
+    (lesion,) = compared(now(), earlier=(result(THEN),)).lesions
+
+    assert (lesion.tracking_identifier, lesion.tracking_uid) == ("PVM lesion 2", "2.25.72")
+    assert lesion.prior is not None
+    assert (lesion.prior.lesion, lesion.prior.study_date, lesion.prior.confidence) == (THEN, "20251101", "medium")
+    assert lesion.prior.basis.startswith("both at L4 on the left, +2 mm from the midline and -4 mm from the skin")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"level": "L5"},
+        {"level": None},
+        {"side": Side.RIGHT},
+        {"midline_distance_mm": 17.0},
+        {"skin_distance_mm": 61.0},
+        {"skin_distance_mm": None},
+    ],
+)
+def test_what_lies_elsewhere_or_nobody_knows_where_is_not_recognized(other: dict[str, Any]):
+    findings = compared(now(), earlier=(result(replace(THEN, **other)),))
+
+    (lesion,) = findings.lesions
+    assert (lesion.prior, lesion.tracking_uid) == (None, None)
+    assert len(findings.unrecognized) == 1
+
+
+@pytest.mark.parametrize("level", [None, "L4/L5", "L3 to L4"])
+def test_a_lesion_without_one_vertebra_is_not_recognized_in_another_study(level: str | None):
+    (lesion,) = compared(now(level=level), earlier=(result(replace(THEN, level=level)),)).lesions
+
+    assert lesion.prior is None
+
+
+def test_where_two_would_fit_neither_is_taken():
+    twin = replace(THEN, tracking_identifier="PVM lesion 3", tracking_uid="2.25.73")
+
+    two_then = compared(now(), earlier=(result(THEN, twin),))
+    two_now = compared(now(1), now(2), earlier=(result(THEN),))
+
+    assert [one.prior for one in (*two_then.lesions, *two_now.lesions)] == [None, None, None]
+
+
+def test_a_new_lesion_takes_no_identifier_that_was_in_use():
+    taken = [
+        replace(THEN, side=Side.RIGHT, tracking_identifier=f"PVM lesion {n}", tracking_uid=f"2.25.{n}") for n in (1, 2)
+    ]
+
+    lesions = compared(now(1), now(2, "L2"), earlier=(result(*taken),)).lesions
+
+    assert [one.tracking_identifier for one in lesions] == ["PVM lesion 3", "PVM lesion 4"]
+
+
+def test_a_lesion_that_the_last_result_missed_is_recognized_in_the_one_before():
+    findings = compared(now(), earlier=(result(day="20251201"), result(THEN)))
+
+    (lesion,) = findings.lesions
+    assert lesion.prior is not None
+    assert lesion.prior.study_date == "20251101"
+
+
+def test_in_one_frame_of_reference_the_place_decides_and_no_level_is_needed():
+    x, y, z = LESION_MM
+    there = replace(THEN, frame_of_reference=FRAME, level=None, centroid_mm=(x, y + 3.0, z))
+    away = replace(there, centroid_mm=(x, y + 9.0, z), level="L4")
+
+    (near,) = compared(now(level=None), earlier=(result(there),)).lesions
+    (far,) = compared(now(), earlier=(result(away),)).lesions
+
+    assert near.prior is not None
+    assert (near.prior.basis, near.prior.confidence) == ("3 mm apart in one frame of reference", "high")
+    assert far.prior is None
+
+
+def test_a_study_that_is_measured_again_keeps_its_tracks_and_tells_no_change():
+    before = result(replace(THEN, frame_of_reference=FRAME, centroid_mm=LESION_MM))
+
+    findings = compared(now(level=None), revised=before)
+
+    (lesion,) = findings.lesions
+    assert (lesion.tracking_uid, lesion.prior, findings.earlier) == ("2.25.72", None, ())
+
+
+def test_no_two_lesions_get_one_track():
+    revised = result(replace(THEN, frame_of_reference=FRAME, centroid_mm=LESION_MM))
+
+    lesions = compared(now(1), now(2, level=None), earlier=(result(THEN),), revised=revised).lesions
+
+    assert [one.tracking_uid for one in lesions] == ["2.25.72", None]
