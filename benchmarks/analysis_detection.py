@@ -23,6 +23,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from benchmarks.detection_scenes import NO_FOCI, PROTOCOLS, Drawn, Foci, Protocol, Scenery, draw, sceneries
+from node import plugins
 from node.analysis.detection import MultiscaleDetector
 from node.analysis.enhancement import lean_muscle
 from node.analysis.lesions import Lesion, Scene, keep_and_describe, where_to_look
@@ -292,7 +293,7 @@ def _provenance(command: str, seed: int, volumes: int, **more: int) -> dict[str,
     return {
         "command": f"python -m benchmarks.analysis_detection {command} --seed {seed} --volumes {volumes}",
         "date": datetime.now(UTC).date().isoformat(),
-        "segmenter": SEGMENTER,
+        "segmenter": f"{SEGMENTER} {plugins.load('segmenters', SEGMENTER)().version}",
         **more,
     }
 

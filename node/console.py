@@ -172,7 +172,7 @@ class Console:
         return waiting_of(gathered, self._settings.completion, now=time.time())
 
     def force_complete(self, study: str) -> bool:
-        """Have a study that gathers closed now, with what is there; False if none of this alias gathers."""
+        """Have a study closed now, with what is there, as `Studies.force` says; False if there is none to close."""
         return self._ledger.force(study, _who(), now=time.time())
 
     def suspicions(self, limit: int = 100) -> dict[str, Any]:
@@ -269,7 +269,8 @@ class Console:
         SpoolError
             If what the job would measure is no longer held.
         RulingError
-            If all that waits for somebody waits where a newer revision is.
+            If all that waits for somebody waits where a newer revision is; or the job failed, and its answer was
+            recalled: then the study is measured anew by `force_complete`, under another job.
         """
         known = self._ledger.job_rows(1, ids=[job_id])
         decided = self._rulings.of(job_id)
@@ -277,11 +278,14 @@ class Console:
         ended_badly = self._queue.states([job_id]).get(job_id) in (JobState.FAILED, JobState.CANCELLED)
         if known and ended_badly and not is_recalled:
             inputs_of(self._ledger, job_id)
-            self._ledger.reopen(job_id)  # first: a job that is quick would else be forgotten after it has ended
+            if not self._ledger.reopen(job_id):  # first: a job that is quick would else be forgotten after it has ended
+                raise RulingError(f"{job_id}: it was recalled this moment")
             self._queue.retry(job_id)
             return "job queued again"
         owed = self._deliveries.owe_again(job_id, now=time.time(), although_newer=although_newer or is_recalled)
         passed_over = self._passed_over(job_id, owed)
+        if ended_badly and is_recalled and not owed:
+            raise RulingError(f"{job_id}: its answer was recalled; to measure the study anew: force-complete STUDY")
         return f"{owed} objects owed again{passed_over and f'; {passed_over}'}" if owed else ""
 
     def _passed_over(self, job_id: str, owed: int) -> str:

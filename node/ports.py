@@ -198,7 +198,9 @@ class Destination(Protocol):
     def deliver(self, objects: Sequence[Dataset], replaced: Mapping[str, tuple[str, str]], /) -> Iterable[Answer]:
         """Send the objects in their order, and give an answer for each that got one, as soon as there is one.
 
-        The same object may come again, after a crash of ours: it is the same instance then, byte for byte.
+        The same object may come again, after a crash of ours: it is the same instance then, byte for byte. One that
+        goes in another's stead is answered before, too, as neither stored nor refused: only who knows its UID can
+        recall it, and we may be killed while it is sent.
 
         Parameters
         ----------

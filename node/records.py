@@ -450,6 +450,7 @@ class RetrievalReason(StrEnum):
     MISSING = "missing"  # of a study that we hold
     LOCALIZER = "localizer"  # the same, and described as localizer or sagittal
     PRIOR = "prior"  # of an older study: its study is kept, and not measured
+    RESULT = "result"  # a report of ours of an older study: the same, unless anything else of it comes
     OPERATOR = "operator"  # `pull STUDY`
 
 

@@ -5,6 +5,7 @@ are looked at, and the settings of that day. Nothing is written but a temporary 
 says that there is no result comes out again if the measurement still does not end, and differs in all if it now does.
 """
 
+import datetime as dt
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -42,7 +43,8 @@ def replay(settings: Settings, sop_instance: str) -> Replay:
     Raises
     ------
     ReplayError
-        If the node has made no such report, or not from what can be measured again.
+        If the node has made no such report, or not from what can be measured again: of a job's attempts that is what
+        the last one was told.
     SpoolError
         If what was measured is no longer held.
     """
@@ -53,15 +55,25 @@ def replay(settings: Settings, sop_instance: str) -> Replay:
     record, told = found
     delivered = dcmread(Results(data_dir / process.RESULTS).path_of(record.path))
     task = Task.from_json(told)
+    for one in (*task.earlier, *(() if task.revised is None else (task.revised,))):
+        one.read()  # a job goes on without one that is gone, and says so
     with tempfile.TemporaryDirectory(prefix="paraspinal-replay-") as folder:
         task.write(Path(folder))
         made = [one for one in _answer(Path(folder), settings)["objects"] if one["role"] == record.role]
         if not made:
             raise ReplayError("no report came out of it")
         again = dcmread(Path(folder, made[0]["file"]))
+    if again.SeriesInstanceUID != delivered.SeriesInstanceUID and _moment(delivered) != task.started:
+        raise ReplayError("its job was tried again since, and what was told then made another report")
     is_same_instance = delivered.VerificationFlag == "UNVERIFIED"  # what a person verified is another one
     before, now = (dict(_compared(one, with_own_uid=is_same_instance)) for one in (delivered, again))
     return Replay(record.job, len(before), tuple(_differences(before, now)))
+
+
+def _moment(report: Dataset) -> dt.datetime:
+    """Return when the analysis of a report began (`report.provenance`)."""
+    told = f"{report.ContentDate}{str(report.ContentTime)[:6]}{report.TimezoneOffsetFromUTC}"
+    return dt.datetime.strptime(told, "%Y%m%d%H%M%S%z")
 
 
 def _answer(folder: Path, settings: Settings) -> Answer:

@@ -73,7 +73,7 @@ class Decisions:
             one.name: {each.sop_instance for each in (*results, record) if one.gets(each.role)} - {report.sop_instance}
             for one in self._settings.destination
         }
-        obstacle = self._rulings.approve(job, [record], owed, name, reason, now=time.time())
+        obstacle = self._rulings.approve(job, [record], owed, name, reason, report=report.sop_instance, now=time.time())
         if obstacle:
             raise RulingError(f"{job}: {obstacle}")
         eventlog.record(Event.RESULTS_APPROVED, job=job)
@@ -91,8 +91,10 @@ class Decisions:
         Raises
         ------
         RulingError
-            If none has any, or they were recalled before.
+            If none has any, they were recalled before, or the job is under way again.
         """
+        if why := self._rulings.under_way(job):  # before its results are read: they may change until it has ended
+            raise RulingError(f"{job}: {why}")
         results = [one for one in self._of(job) if self._rulings.was_sent(one.sop_instance)]
         if self._ruling(job) is Ruling.RECALLED:
             raise RulingError(f"{job}: it is {self._ruling(job)} already")

@@ -87,7 +87,8 @@ def measure_venography(venography: Venography, verdict: Verdict, tools: Tools) -
         return refusal(verdict, tools)
     box = box_of(found, mrv.spacing_mm)
     vessels = venography.vessels(found.sides > 0)
-    signals = Signals(mrv.geometry.voxel_mm3, vessels=vessels[box].astype(np.float32))
+    share = np.where(found.sides > 0, vessels, np.float32(np.nan))  # elsewhere vessels were not looked for
+    signals = Signals(mrv.geometry.voxel_mm3, vessels=share[box])
     muscles, places = found.within(box), tools.places(mrv, box)
     verdict += check_slices(muscles, places)
     regional = measure_regional(muscles, signals, signals, places, tools.settings)

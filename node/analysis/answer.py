@@ -7,6 +7,7 @@ the reader. Sentences hold nothing that names the patient.
 
 from collections.abc import Sequence
 
+from node.analysis.asymmetry import least_enhancement_pct
 from node.findings import POSTERIOR, VERTEBRAE, LesionFindings, MuscleFindings, Note, Side, Suspicion, TargetedAnswer
 from node.settings import AnalysisSettings
 
@@ -105,6 +106,8 @@ def _measured(row: MuscleFindings | None, other: MuscleFindings | None, codes: s
     if row.relative_enhancement:
         elsewhere = row.enhancement_pct / row.relative_enhancement
         facts.append(f"{elsewhere:.0f} % elsewhere (R {row.relative_enhancement:.1f})")
+    elif row.relative_enhancement is None and row.diffuse is not None:
+        facts.append(f"less than {least_enhancement_pct(settings):.0f} % elsewhere")
     against = f" against {' and '.join(facts)}" if facts else ""
     return f"enhancement {row.enhancement_pct:.0f} %{against}: {_regional(row, settings)}"
 

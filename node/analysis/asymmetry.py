@@ -43,16 +43,36 @@ def check_sides(
     sides: Sequence[MuscleFindings], levels: Sequence[MuscleFindings], settings: AnalysisSettings
 ) -> Verdict:
     """Return where the sides are not compared although both were measured (SIDE-1); rows are left before right."""
-    rows = [one for one in (*sides, *levels) if one.muscle == POSTERIOR]
-    unlike = [
+    unlike = ["as a whole"] if _unlike(sides) else []
+    named = ", ".join(map(where, _unlike(levels)))
+    if named:
+        unlike.append(f"at {named}")
+    if not unlike:
+        return Verdict()
+    text = (
+        f"The sides are not compared {' and '.join(unlike)}: the muscle enhances by less than "
+        f"{least_enhancement_pct(settings):.0f} % there (mean of both sides)."
+    )
+    return Verdict(caveats=(Note("SIDE-1", text),))
+
+
+def _unlike(found: Sequence[MuscleFindings]) -> list[MuscleFindings]:
+    rows = [one for one in found if one.muscle == POSTERIOR]
+    return [
         left
         for left, right in zip(rows[::2], rows[1::2], strict=True)
         if left.asymmetry_pct is None and left.enhancement_pct is not None and right.enhancement_pct is not None
     ]
-    if not unlike:
+
+
+def check_levels(levels: Sequence[MuscleFindings], settings: AnalysisSettings) -> Verdict:
+    """Return where a level has no R although there are others: they hardly enhance (LEVEL-1)."""
+    rows = [one for one in levels if one.muscle == POSTERIOR and one.diffuse is not None]
+    without = [f"{where(one)} {one.side}" for one in rows if one.relative_enhancement is None]
+    if not without:
         return Verdict()
     text = (
-        f"The sides are not compared at {', '.join(map(where, unlike))}: the muscle enhances by less than "
-        f"{least_enhancement_pct(settings):.0f} % there (mean of both sides)."
+        f"No quotient with the other levels is given of {', '.join(without)}: those enhance by less than "
+        f"{least_enhancement_pct(settings):.0f} % (median)."
     )
-    return Verdict(caveats=(Note("SIDE-1", text),))
+    return Verdict(caveats=(Note("LEVEL-1", text),))

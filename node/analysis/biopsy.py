@@ -131,7 +131,8 @@ def _conditions(scene: Scene, muscles: Muscles, less_known: _LessKnown) -> str:
         return " ".join(said)
     said.append(f"Vessels were looked for within {NEAR_MM:g} mm of the muscles.")
     if less_known.without_vessels:
-        said.append(f"The MRV does not reach all of the path: candidate {_listed(less_known.without_vessels)}.")
+        numbers = _listed(less_known.without_vessels)
+        said.append(f"Vessels were not looked for along all of the path: candidate {numbers}.")
     return " ".join(said)
 
 

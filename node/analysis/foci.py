@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from node.analysis.grid import Grid
 from node.analysis.lesions import Lesion, Scene, keep_and_describe, where_to_look
 from node.analysis.muscles import Muscles
@@ -46,11 +48,17 @@ def look_for_foci(
 def apart(candidates: Sequence[Candidate], where: Mask) -> tuple[list[Candidate], Verdict]:
     """Return the candidates without what lies outside of `where` or belongs to a better one, and what that cost.
 
-    One of which less than half is left is no candidate: it lies elsewhere, or is another's focus once more. Ours never
-    overlap and never leave the muscles; this is for others' (DET-2).
+    One without a finite score has no rank and is no candidate. Nor is one of which less than half is left: it lies
+    elsewhere, or is another's focus once more. Ours never overlap and never leave the muscles; this is for others'
+    (DET-2).
     """
+    ranked = [one for one in candidates if np.isfinite(one.score)]
+    verdict = Verdict()
+    if len(ranked) < len(candidates):
+        text = f"The detector's scores are not all finite: {len(candidates) - len(ranked)} candidates were left out."
+        verdict = Verdict(caveats=(Note("DET-2", text),))
     free, kept, cut = where.copy(), [], 0
-    for one in sorted(candidates, key=lambda one: -one.score):
+    for one in sorted(ranked, key=lambda one: -one.score):
         own = one.region & free
         whole, left = int(one.region.sum()), int(own.sum())
         cut += left < whole
@@ -58,12 +66,12 @@ def apart(candidates: Sequence[Candidate], where: Mask) -> tuple[list[Candidate]
             free &= ~own
             kept.append(replace(one, region=own))
     if not cut:
-        return kept, Verdict()
+        return kept, verdict
     text = (
-        f"The detector marked places outside of the muscles, or twice: {len(candidates) - len(kept)} candidates were "
-        f"left out, {cut - len(candidates) + len(kept)} cut."
+        f"The detector marked places outside of the muscles, or twice: {len(ranked) - len(kept)} candidates were "
+        f"left out, {cut - len(ranked) + len(kept)} cut."
     )
-    return kept, Verdict(caveats=(Note("DET-2", text),))
+    return kept, verdict + Verdict(caveats=(Note("DET-2", text),))
 
 
 def look_for_vessels(

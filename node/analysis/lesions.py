@@ -45,7 +45,7 @@ class Scene:
     slices_along : int
         The axis along which the series was acquired: diameters are measured within its planes.
     unseen : ndarray of bool or None
-        Where the MRV does not reach; None without an MRV.
+        Where vessels were not looked for, or the MRV does not reach; None without an MRV.
     parts : ndarray of uint8 or None
         Single muscles, by the labels of `ports.PARTS`; None if they were not told apart.
     """

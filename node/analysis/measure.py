@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from node.analysis import decision
 from node.analysis.alone import measure_post, measure_pre, measure_venography
-from node.analysis.asymmetry import check_sides
+from node.analysis.asymmetry import check_levels, check_sides
 from node.analysis.biopsy import with_paths
 from node.analysis.body import of_body
 from node.analysis.comparability import check_comparable, check_joined
@@ -51,14 +51,16 @@ def measure(
     labeller: Labeller = _NO_LABELLER,
     suspicion: Suspicion | None = None,
     refusals: Sequence[Note] = (),
+    beside: Sequence[Note] = (),
 ) -> Measurement:
     """Return what the series of one study show, level by level, and the answer to what EMG suspects.
 
-    `refusals` say why a series of the study is not among `volumes`; they stand first in the findings.
+    `refusals` say why a series is not among `volumes` on which enhancement hangs, `beside` why another one is not: an
+    MRV is no reason for an enhancement that is missing. Both stand first in the findings.
     A refusal is a result: images that cannot be measured give findings with the outcome "refused" and the codes of
     docs/analysis.md that say why. The result is the same, bit for bit, each time on one machine.
     """
-    tools = Tools(settings, segmenter, detector, labeller, volumes.sagittal, suspicion, tuple(refusals))
+    tools = Tools(settings, segmenter, detector, labeller, volumes.sagittal, suspicion, tuple(refusals), tuple(beside))
     followed = follow(volumes, settings)
     return with_kinetics(_measure(followed.volumes, followed.unreached, tools), followed)
 
@@ -156,7 +158,7 @@ def _measure_pair(
     lesions, unsafe = with_paths(placed(lesions, places), scene, difference.ratio, muscles, settings)
     described = [one.findings for one in lesions]
     verdict += focal + unseen + supply + misfit + unsafe + check_sides(regional.sides, regional.levels, settings)
-    verdict += check_references(described, regional.levels)
+    verdict += check_levels(regional.levels, settings) + check_references(described, regional.levels)
     given = None if focal.refused else decision.grade(regional.sides, regional.levels, described, settings)
     measurement = result(
         ("pre", "post") + (("mrv",) if near is not None else ()), given, regional, lesions, verdict, tools,

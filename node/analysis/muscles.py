@@ -79,11 +79,14 @@ def find_muscles(
 
 
 def check_slices(muscles: Muscles, places: Places) -> Verdict:
-    """Return where no muscle was accepted, so that nothing is said of it (SEG-PART); `places` are of these muscles."""
+    """Return where no muscle was accepted and covered, so that nothing is said of it (SEG-PART); `places`: theirs."""
     left_out = places.without(muscles.sides > 0)
     if not left_out:
         return Verdict()
-    text = f"No muscle was accepted in {left_out}: nothing was measured there, and foci were not looked for."
+    text = (
+        f"No muscle was accepted in {left_out}, or a series does not reach there: nothing was measured there, and foci "
+        "were not looked for."
+    )
     return Verdict(caveats=(Note("SEG-PART", text),))
 
 

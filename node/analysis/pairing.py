@@ -75,7 +75,7 @@ def pair(post: Grid, pre: Grid, settings: AnalysisSettings) -> Pair:
         covered=covered,
         residual_mm=residual if np.isfinite(residual) else _UNKNOWN_RESIDUAL_MM,
         verdict=check_movement(alignment, settings, start_mm) + _overlap(overlap, least),
-        focal=_check_fit(alignment, settings),
+        focal=check_fit(alignment, settings),
         movement=alignment.movement,
     )
 
@@ -114,7 +114,7 @@ def check_movement(alignment: Alignment, settings: AnalysisSettings, start_mm: F
     )  # fmt: skip
 
 
-def _check_fit(alignment: Alignment, settings: AnalysisSettings) -> Verdict:
+def check_fit(alignment: Alignment, settings: AnalysisSettings) -> Verdict:
     residual, limit, good = alignment.residual_mm, settings.largest_residual_mm, settings.good_residual_mm
     known = bool(np.isfinite(residual))
     verdict = gate(
@@ -125,6 +125,7 @@ def _check_fit(alignment: Alignment, settings: AnalysisSettings) -> Verdict:
         alignment.inconsistency_mm <= _LARGEST_INCONSISTENCY_MM,
         refusal="Forward and backward registration disagree: foci are not looked for.",
     )  # fmt: skip
+    slip = alignment.movement.slip
     if np.isfinite(alignment.drift_mm):
         verdict += gate(
             "REG-5", alignment.drift_mm, f"<= {good:g} mm along the slices between a tilt and an even drift",
@@ -132,11 +133,16 @@ def _check_fit(alignment: Alignment, settings: AnalysisSettings) -> Verdict:
             caveat="The patient may have drifted during a series, or the series do not fit along the slices: reduced "
             "sensitivity for foci.",
         )  # fmt: skip
+    elif slip is None:
+        verdict += gate(
+            "REG-5", "not measured", f"<= {good:g} mm along the slices between a tilt and an even drift", False,
+            caveat="Whether the patient drifted during a series could not be judged: sensitivity for foci may be "
+            "reduced.",
+        )  # fmt: skip
     if known and good < residual <= limit:
         verdict += Verdict(
             caveats=(Note("REG-3", "The patient moved between the series: reduced sensitivity for foci."),)
         )
-    slip = alignment.movement.slip
     if slip is not None:
         text = (
             f"The patient moved during a series: its slices were moved back within their planes, by {slip.size_mm:.1f} "

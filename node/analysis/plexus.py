@@ -95,10 +95,13 @@ def with_supply(
     supplied, unseen, unled = [], [], []
     for one in lesions:
         shown = _Shown.of(one.region, muscles, plexus.region, vessels.share, on.spacing_mm, settings)
-        found = _supply(one.findings, vessels.bring(one.region, on), muscle, near, vessels, shown, settings)
+        region = vessels.bring(one.region, on)
+        found = _supply(one.findings, region, muscle, near, vessels, shown, settings)
         supplied.append(replace(one, findings=found))
-        unseen += [f"candidate {found.number} ({what})" for what in shown.missing]
-        if shown.lesion and shown.plexus and found.plexus_distance_mm is None:
+        # One that lies between the voxels of the MRV has none there: nothing is said of it.
+        missing = shown.missing if region.any() else ["the candidate itself"]
+        unseen += [f"candidate {found.number} ({what})" for what in missing]
+        if region.any() and shown.lesion and shown.plexus and found.plexus_distance_mm is None:
             unled.append(str(found.number))
     notes = []
     if plexus.taken_from != (_MARKED,):
@@ -108,7 +111,7 @@ def with_supply(
         text = "No vessel of the paravertebral plexus is seen: no distance to it is given of candidate"
         notes.append(Note("MRV-4", f"{text} {', '.join(unled)}."))
     if unseen:
-        text = f"The MRV does not reach enough of {', '.join(unseen)}: what hangs on that is not assessed."
+        text = f"The MRV does not show enough of {', '.join(unseen)}: what hangs on that is not assessed."
         notes.append(Note("MRV-5", text))
     return tuple(supplied), Verdict(caveats=tuple(notes))
 

@@ -29,7 +29,8 @@ def recognized(
     """Return the findings with what earlier results tell of their lesions, and each lesion tracked.
 
     A lesion that was recognized has the Tracking Identifier and UID that it had; no other has an identifier that was
-    in use.
+    in use. Results that knew nothing of each other may have given one identifier to two tracks: it is that of the track
+    in the first of them, and a lesion of the other is not recognized.
 
     Parameters
     ----------
@@ -43,15 +44,20 @@ def recognized(
     priors: dict[int, Recognition] = {}
     tracks: dict[int, EarlierLesion] = {}
     all_results = [*earlier, *([] if revised is None else [revised])]
+    holders: dict[str, str] = {}  # Tracking UID by identifier
+    for one in (lesion for result in all_results for lesion in result.lesions):
+        holders.setdefault(one.tracking_identifier, one.tracking_uid)
     for result in all_results:
         taken = {one.tracking_uid for one in tracks.values()}
         missing = [one for one in findings.lesions if one.number not in tracks]
         known = [one for one in result.lesions if one.tracking_uid not in taken]
         for number, before, (basis, confidence) in _pairs(missing, known, frame_of_reference):
+            if holders[before.tracking_identifier] != before.tracking_uid:
+                continue
             tracks[number] = before
             if result is not revised:
                 priors[number] = Recognition(before, result.study_date, basis, confidence)
-    used = {one.tracking_identifier for result in all_results for one in result.lesions}
+    used = {*holders}
     lesions = []
     for lesion in findings.lesions:
         track = tracks.get(lesion.number)

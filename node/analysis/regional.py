@@ -38,7 +38,7 @@ class Signals:
     difference : Subtraction
         Of the two, in the muscles that are measured.
     vessels : ndarray of float32
-        How much of each voxel is vessel, from the MRV; NaN where that does not reach.
+        How much of each voxel is vessel, from the MRV; NaN where they were not looked for.
     fat_fraction : ndarray of float32
         From Dixon, 0 to 1.
     fat_to_muscle : float
@@ -224,16 +224,21 @@ def _compared(
 def _against_other_levels(
     found: MuscleFindings, elsewhere: Sequence[_Region], settings: AnalysisSettings
 ) -> MuscleFindings:
-    """Return the findings with R, and whether the enhancement is diffuse: R and q above their limits."""
+    """Return the findings with R, and whether the enhancement is diffuse: R and q above their limits.
+
+    Where the other levels hardly enhance R would be a quotient of noise and is not given (LEVEL-1), but a level that
+    enhances is diffuse all the same: against the least enhancement that is a measure.
+    """
     usual = [one.findings.enhancement_pct for one in elsewhere if one.findings.enhancement_pct is not None]
-    middle = float(np.median(usual)) if usual else 0.0
-    if found.enhancement_pct is None or found.enhancing_fraction_pct is None:
+    if not usual or found.enhancement_pct is None or found.enhancing_fraction_pct is None:
         return found
-    if middle < asymmetry.least_enhancement_pct(settings):  # a quotient of noise
-        return found
-    ratio = found.enhancement_pct / middle
-    diffuse = ratio > settings.diffuse_ratio and found.enhancing_fraction_pct > 100 * settings.diffuse_fraction
-    return replace(found, relative_enhancement=ratio, diffuse=diffuse)
+    middle, least = float(np.median(usual)), asymmetry.least_enhancement_pct(settings)
+    rises = found.enhancement_pct / max(middle, least) > settings.diffuse_ratio
+    return replace(
+        found,
+        relative_enhancement=found.enhancement_pct / middle if middle >= least else None,
+        diffuse=rises and found.enhancing_fraction_pct > 100 * settings.diffuse_fraction,
+    )
 
 
 def _median(image: Array | None, region: Mask) -> float | None:

@@ -70,7 +70,7 @@ def align(
 
     Notes
     -----
-    One thread and fixed seeds: the result can be repeated bit for bit on one machine.
+    Fixed seeds, and no sum that hangs on the count of threads: the result can be repeated bit for bit on one machine.
     """
     region = region.copy()
     spare = max(1, region.shape[0] // 12)
@@ -146,7 +146,7 @@ def _drift_mm(
     """
     evenly = Slip.none(fixed.geometry, fixed.slices_along, float("inf"))  # a knot at either end
     drifted = fit(here, there, points, rigid, _FINE, slipping=evenly)
-    if drifted is None:
+    if drifted is None or drifted is rigid:  # the fit led out of the series
         return float("nan")
     apart = (drifted.apply(points) - rigid.apply(points)) @ fixed.geometry.directions[:, fixed.slices_along]
     return float(np.sqrt(np.mean(np.square(apart))))
@@ -176,6 +176,6 @@ def _residual_mm(fixed: LocalContrast, moving: LocalContrast, points: FloatArray
             if block.sum() < _POINTS_OF_A_BLOCK:
                 continue
             fitted = fit(fixed, moving, points[block], movement, _FINE, turning=False)
-            if fitted is not None:
+            if fitted is not None and fitted is not movement:  # else it led out of the series, and says nothing
                 shifts.append((fitted.shift - movement.shift) @ fixed.geometry.directions[:, 1:])
     return float(np.sqrt(np.mean(np.square(shifts)))) if shifts else float("nan")

@@ -27,7 +27,7 @@ _NOTHING = Regional()
 class Tools:
     """What a measurement is made with, the series that names levels, and the level that is asked about.
 
-    `refusals` say why a series of the study is not measured at all.
+    `refusals` say why a series on which enhancement hangs is not measured at all, `beside` why another one is not.
     """
 
     settings: AnalysisSettings
@@ -37,6 +37,7 @@ class Tools:
     sagittal: Volume | None
     suspicion: Suspicion | None
     refusals: tuple[Note, ...] = ()
+    beside: tuple[Note, ...] = ()
 
     def places(self, grid: Grid, box: Box) -> Places:
         """Return where along the spine the voxels of `box` lie."""
@@ -111,7 +112,7 @@ def _findings(
     tools: Tools,
 ) -> Findings:
     described = tuple(one.findings for one in lesions)
-    refusals = (*tools.refusals, *verdict.refusals)
+    reasons = (*tools.refusals, *verdict.refusals)
     return Findings(
         outcome=outcome,
         summary=summary,
@@ -121,7 +122,7 @@ def _findings(
         lesions=described,
         gates=verdict.gates,
         caveats=verdict.caveats,
-        refusals=refusals,
+        refusals=(*tools.beside, *reasons),
         algorithm=_algorithm(tools),
         level_basis=regional.basis,
         suspicion=tools.suspicion,
@@ -129,7 +130,7 @@ def _findings(
         answer=None
         if tools.suspicion is None
         else answer(
-            tools.suspicion, regional.levels, described, refusals, given, tools.settings, caveats=verdict.caveats
+            tools.suspicion, regional.levels, described, reasons, given, tools.settings, caveats=verdict.caveats
         ),
     )
 

@@ -57,9 +57,9 @@ class Seen:
     astray : ndarray, shape (slices,)
         Share of the muscle for which the network named the side that it is not on.
     over_psoas : ndarray, shape (slices,)
-        Signal of the compartment over that of psoas, medians; 1 where no psoas is for certain.
+        Signal of the compartment over that of psoas, medians; NaN where no psoas is for certain.
     like_fat : ndarray, shape (slices,)
-        The same where the compartment is also as bright as what lies behind it, within a quarter; else 1.
+        The same where the compartment is also as bright as what lies behind it, within a quarter; else NaN.
     """
 
     classes: Codes
@@ -81,7 +81,7 @@ def look(model: Model, volume: Array, body: Mask, spacing_mm: Spacing) -> Seen:
     corners = _windows(model, planes, inside)
     classes = np.zeros(planes.shape, np.uint8)
     agreement, certainty = np.zeros((2, len(planes)))
-    over_psoas, like_fat = np.ones((2, len(planes)))
+    over_psoas, like_fat = np.full((2, len(planes)), np.nan)
     for k, found, mean in _with_neighbours(_run(model, planes, corners, range(len(planes))), corners, spacing_mm[0]):
         label = mean.argmax(axis=0).astype(np.uint8)
         muscle = np.isin(label, POSTERIOR)

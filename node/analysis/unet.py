@@ -51,18 +51,19 @@ class NetworkSegmenter:
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    """What a figure of a slice must be for the slice to be accepted."""
+    """What a figure of a slice must be for the slice to be accepted; NaN is, if `may_be_none`."""
 
     code: str
     figure: str
     wanted: str
     least: float = -np.inf
     most: float = np.inf
+    may_be_none: bool = False
 
 
 # Chosen by what they let through and what they lose on drawn slices and on the real volumes of docs/model-card.md.
 _LIMITS = (
-    _Limit("SEG-1", "agreement", "Dice of the passes with their mean", least=0.90),
+    _Limit("SEG-1", "agreement", "Dice of the passes over the slice with what came out", least=0.90),
     _Limit("SEG-2", "smaller", "mm2 of the smaller side", least=LEAST_AREA_MM2),
     _Limit("SEG-2", "larger", "mm2 of the larger side", most=6500.0),
     _Limit("SEG-3", "midline", "mm from the canal to the middle between the sides", most=8.0),
@@ -74,24 +75,40 @@ _LIMITS = (
     _Limit("SEG-8", "bone", "mm2 of vertebra", least=120.0),
     _Limit("SEG-9", "certainty", "mean probability of muscle", least=0.85),
     _Limit("SEG-10", "astray", "of the muscle named after the other side", most=0.03),
-    _Limit("SEG-11", "over psoas", "of the signal of psoas: muscle, not only its place", least=0.3, most=3.5),
-    _Limit("SEG-11", "like fat", "of the signal of psoas where as bright as the fat behind", most=1.8),
+    _Limit(
+        "SEG-11",
+        "over psoas",
+        "of the signal of psoas: muscle, not only its place",
+        least=0.3,
+        most=3.5,
+        may_be_none=True,
+    ),
+    _Limit(
+        "SEG-11", "like fat", "of the signal of psoas where as bright as the fat behind", most=1.8, may_be_none=True
+    ),
 )
 
 
 def judge(seen: Seen) -> tuple[npt.NDArray[np.bool_], tuple[Gate, ...]]:
-    """Return which slices keep all limits, and the gates: medians, passed if half of the slices keep the limit."""
+    """Return which slices keep all limits, and the gates: medians, passed if half of the slices keep the limit.
+
+    A slice with no psoas beside its muscle (NaN) has nothing to compare with, which is no fault of it.
+    """
     figures = figures_of(seen)
     accepted = np.ones(len(seen.sides), bool)
     gates = []
     for limit in _LIMITS:
         found = figures[limit.figure]
+        compared = np.isfinite(found)
         kept = (found >= limit.least) & (found <= limit.most)
+        if limit.may_be_none:
+            kept |= np.isnan(found)
         accepted &= kept
         bounds = [f">= {limit.least:g}"] if limit.least > -np.inf else []
         bounds += [f"<= {limit.most:g}"] if limit.most < np.inf else []
         wanted = f"{' and '.join(bounds)} {limit.wanted}"
-        gates.append(Gate(limit.code, round(float(np.median(found)), 3), wanted, bool(kept.mean() >= 0.5)))
+        middle = round(float(np.median(found[compared])), 3) if compared.any() else "not compared"
+        gates.append(Gate(limit.code, middle, wanted, bool(kept.mean() >= 0.5)))
     return accepted, tuple(gates)
 
 

@@ -83,7 +83,7 @@ class Vessels:
         That part.
     share : ndarray of float32
         How much of each voxel of the other series is vessel: as a mask, thin veins would be lost or doubled. NaN where
-        the MRV does not reach.
+        vessels were not looked for, or the MRV does not reach: that is not the same as none.
     movement : Movement
         From points of the other series to those of the MRV.
     """
@@ -131,6 +131,7 @@ def find_vessels(
     there = bring_mask(wanted, post.geometry, grid.geometry, alignment.movement.inverse())
     vessels = mrv.vessels(there)
     share = bring_share(vessels, grid.geometry, post.geometry, alignment.movement, outside=np.nan)
+    share = np.where(wanted, share, np.float32(np.nan))
     return Vessels(vessels, grid, share, alignment.movement), Verdict(gates=movement.gates) + mrv.verdict
 
 

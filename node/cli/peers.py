@@ -44,7 +44,7 @@ def send(
         dataset = dcmread(file)
     except InvalidDicomError as error:
         raise typer.BadParameter(f"{file} is not a DICOM file") from error
-    (answer,) = DicomStorage(_destination(settings, name), Caller.of(settings)).deliver([dataset])
+    *_, answer = DicomStorage(_destination(settings, name), Caller.of(settings)).deliver([dataset])
     say(f"{name}: {answer.status}")
     if not answer.stored:
         raise DeliveryError(f"{name} did not take the object")

@@ -37,12 +37,16 @@ def status(
 
 
 def force_complete(context: typer.Context, study: StudyArgument, data: DataOption = None) -> None:
-    """Close a study now with what is there of it, whatever it still waits for; who said so is written down."""
+    """Close a study now with what is there of it, whatever it still waits for; who said so is written down.
+
+    Also one whose last results were rejected or recalled: it is measured anew, under another job. Unless that measured
+    what would be measured now: then nothing new would come of it.
+    """
     from node.console import Console
 
     settings = settings_of(context, data_dir=data)
     if not Console(settings).force_complete(study):
-        raise refused(f"no study {study} gathers; see: status")
+        raise refused(f"no study {study} gathers, was refused, or has lost its last results; see: status")
     say(f"{study}: is closed within {settings.completion.sweep_every_s:g} s")
 
 

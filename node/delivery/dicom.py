@@ -54,8 +54,9 @@ class DicomStorage:
     ) -> Iterator[Answer]:
         """Send the objects in their order over one association; stop at the first that is worth trying again.
 
-        So a report never arrives before what it refers to, unless the archive will never take that. A report whose
-        SOP Class is refused goes as the best one that is taken (`fallback`).
+        So a report never arrives before what its content refers to, unless the archive will never take that; of what
+        its evidence lists some follows. A report whose SOP Class is refused goes as the best one that is taken
+        (`fallback`); as which is said before it is sent.
         """
         offered = {
             (sop_class, syntax)
@@ -66,9 +67,11 @@ class DicomStorage:
         with associated(self._settings, offered, self._caller) as association:
             accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
             for original, one in zip(objects, fallback.fitted(objects, accepted, replaced), strict=True):
-                answer = replace(_store(association, one), sop_instance=str(original.SOPInstanceUID))
+                uid, sent = str(original.SOPInstanceUID), None
                 if one is not original:
-                    answer = replace(answer, sent=(str(one.SOPClassUID), str(one.SOPInstanceUID)))
+                    sent = (str(one.SOPClassUID), str(one.SOPInstanceUID))
+                    yield Answer(uid, stored=False, permanent=False, status="no answer", sent=sent)
+                answer = replace(_store(association, one), sop_instance=uid, sent=sent)
                 yield answer
                 if not (answer.stored or answer.permanent):
                     return

@@ -29,6 +29,7 @@ from node.spool import Results
 
 _LOOK_AFTER_S = 2.0  # an archive has what it took in its index by then; chosen
 _PATIENCE = 3  # attempts until a study that is not there is held: it may still be on its way; chosen
+_AS_IT_IS = ("", "")  # no other SOP Class and Instance UID
 _Object = tuple[ResultRecord, DeliveryRecord]
 
 
@@ -91,7 +92,9 @@ class Outbox:
                     self._look(parcel, self._inquiry, now)
                 case _:  # what the settings wanted to be proven when it was sent, and do not any more
                     for one, row in parcel.objects:
-                        self._deliveries.advance(one.sop_instance, self._name, parcel.state, row.status, now=now)
+                        self._deliveries.advance(
+                            one.sop_instance, self._name, parcel.state, row.status, was=parcel.state, now=now
+                        )
             return True
 
     def stop(self, *, wait_s: float) -> None:
@@ -111,11 +114,14 @@ class Outbox:
             if self._inquiry is not None and not self._is_known_alike(parcel, objects[0], self._inquiry, now):
                 return
             replaced = self._deliveries.replaced(parcel.study, self._name)
+            noted = dict(replaced)
             for answer in self._destination.deliver(objects, replaced):
                 uid = InstanceUID(answer.sop_instance)
-                sent = answer.sent or ("", "")
-                if sent != replaced.get(uid, ("", "")) and not answer.permanent:
+                was_refused = answer.permanent and not answer.stored  # then there is what was there before
+                sent = replaced.get(uid, _AS_IT_IS) if was_refused else answer.sent or _AS_IT_IS
+                if sent != noted.get(uid, _AS_IT_IS):
                     self._deliveries.note_sent(uid, self._name, *sent)  # unanswered, too: it may be there
+                    noted[uid] = sent
                 if answer.stored or answer.permanent:
                     self._note(left.pop(uid)[0], answer, now)
                     stored += answer.stored
@@ -124,7 +130,7 @@ class Outbox:
             self._failures = 0
         except RefusedError as error:
             for one, _ in left.values():
-                self._park(one, shown(error), now, attempts=1)
+                self._park(one, shown(error), now, was=DeliveryState.OWED, attempts=1)
             left = {}
         except (DeliveryError, RetrievalError) as error:
             why = shown(error)
@@ -139,11 +145,11 @@ class Outbox:
     def _note(self, one: ResultRecord, answer: Answer, now: float) -> None:
         """Note an answer that is final."""
         if answer.permanent and not answer.stored:
-            self._park(one, answer.status, now, attempts=1)
+            self._park(one, answer.status, now, was=DeliveryState.OWED, attempts=1)
             return
         follows = now if self._commitment else now + _LOOK_AFTER_S if self._inquiry else None
         self._deliveries.advance(
-            one.sop_instance, self._name, DeliveryState.STORED, answer.status,
+            one.sop_instance, self._name, DeliveryState.STORED, answer.status, was=DeliveryState.OWED,
             now=now, next_try_s=follows, attempts=1,
         )  # fmt: skip
         if answer.sent is not None:
@@ -158,10 +164,11 @@ class Outbox:
         if attempt >= self._settings.attempts:
             for one, _ in objects:
                 status = why[one.sop_instance]
-                self._deliveries.advance(
-                    one.sop_instance, self._name, DeliveryState.ABANDONED, status, now=now, attempts=1
-                )
-                self._tell_operator(Event.DELIVERY_ABANDONED, one, status)
+                if self._deliveries.advance(
+                    one.sop_instance, self._name, DeliveryState.ABANDONED, status,
+                    was=DeliveryState.OWED, now=now, attempts=1,
+                ):  # fmt: skip
+                    self._tell_operator(Event.DELIVERY_ABANDONED, one, status)
             return
         # What only lacks an association is tried when the destination is: then whoever is due the longest goes first.
         wait_s = 0.0 if now < self._away_until_s else self._wait_s(attempt)
@@ -193,11 +200,15 @@ class Outbox:
                 self._look_later(parcel, why, looks, now)
                 return False
         else:
+            if any(row.looks for _, row in parcel.objects):
+                self._deliveries.note_known([one.sop_instance for one, _ in parcel.objects], self._name)
             why = contradiction(result, known)
         if not why:
             return True
         for one, _ in parcel.objects:
-            self._deliveries.advance(one.sop_instance, self._name, DeliveryState.HELD, why, now=now)
+            self._deliveries.advance(
+                one.sop_instance, self._name, DeliveryState.HELD, why, was=DeliveryState.OWED, now=now
+            )
         eventlog.record(
             Event.DELIVERY_HELD, logging.ERROR, job=parcel.job, destination=self._name, objects=len(parcel.objects),
             reason=f"'{why}'",
@@ -232,7 +243,7 @@ class Outbox:
             commitment.ask(CommitmentRequest(transaction_uid, references))
         except RefusedError as error:
             for one, _ in parcel.objects:
-                self._park(one, f"stored, but {shown(error)}", now)
+                self._park(one, f"stored, but {shown(error)}", now, was=parcel.state)
         except Exception as error:  # none may end the deliveries in silence
             self._unproven(parcel, shown(error), now, turns=0)  # counted before; and it may have heard us
 
@@ -249,7 +260,9 @@ class Outbox:
             return
         seen = [(one, row) for one, row in parcel.objects if (row.sent_instance or one.sop_instance) in there]
         for one, row in seen:
-            self._deliveries.advance(one.sop_instance, self._name, DeliveryState.SEEN, row.status, now=now)
+            self._deliveries.advance(
+                one.sop_instance, self._name, DeliveryState.SEEN, row.status, was=parcel.state, now=now
+            )
         if seen:
             eventlog.record(Event.DELIVERY_SEEN, job=parcel.job, destination=self._name, objects=len(seen))
         missing = tuple(each for each in parcel.objects if each not in seen)
@@ -272,14 +285,16 @@ class Outbox:
         if max(row.turns for _, row in parcel.objects) < self._settings.attempts:
             return False
         for one, _ in parcel.objects:
-            self._park(one, why, now)
+            self._park(one, why, now, was=parcel.state)
         return True
 
     # ---------------------------------------------------------------- an operator's list
 
-    def _park(self, one: ResultRecord, why: str, now: float, *, attempts: int = 0) -> None:
-        self._deliveries.advance(one.sop_instance, self._name, DeliveryState.PARKED, why, now=now, attempts=attempts)
-        self._tell_operator(Event.DELIVERY_PARKED, one, why)
+    def _park(self, one: ResultRecord, why: str, now: float, *, was: DeliveryState, attempts: int = 0) -> None:
+        if self._deliveries.advance(
+            one.sop_instance, self._name, DeliveryState.PARKED, why, was=was, now=now, attempts=attempts
+        ):
+            self._tell_operator(Event.DELIVERY_PARKED, one, why)
 
     def _tell_operator(self, event: Event, one: ResultRecord, why: str) -> None:
         eventlog.record(

@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 
 from node import __version__, eventlog
 from node.dicom.identifiers import InstanceUID
+from node.dicom.moments import study_began
 from node.dicom.routing import read_routing
 from node.emg import read_order
 from node.errors import HeaderError, JobError, NodeError, SandboxCancelledError, SpoolError, shown
@@ -26,6 +27,7 @@ from node.eventlog import Event, alias
 from node.jobs import sandbox
 from node.jobs.answers import NOT_MEASURED, NOT_REPORTED, REFUSALS
 from node.jobs.port import JobQueue
+from node.jobs.priors import may_be_prior
 from node.jobs.steps import InputFile, Task
 from node.jobs.watch import CancelWatch
 from node.ledger.jobs import SUPERSEDED
@@ -166,7 +168,7 @@ class Pipeline:
         rules, doubt = rule_table(decisions), contrast_doubt(decisions)
         set_by = (settings.analysis.model_dump_json(), settings.report.model_dump_json())
         made_by = (__version__, *set_by, str(suspicion), rules, doubt)
-        prior_reports = tuple(self._prior_reports(job_id))
+        prior_reports = tuple(self._prior_reports(job_id, study_began(headers[0]) if headers else ""))
         for one in prior_reports:
             digest.update(f"prior\x1f{one.sha256}\n".encode())
         manifest = digest.hexdigest()  # so far: roles, stacks, SOP Instance UIDs and contents; contents of priors
@@ -207,18 +209,22 @@ class Pipeline:
         replaced = Predecessor(study, str(header.SeriesInstanceUID), earlier.sop_class, earlier.sop_instance)
         return replaced, self._result_file(earlier.path)
 
-    def _prior_reports(self, job_id: str) -> Iterator[InputFile]:
-        """Yield the reports of other studies of the patient; one that cannot be read stops no measurement."""
+    def _prior_reports(self, job_id: str, moment: str) -> Iterator[InputFile]:
+        """Yield the reports of the patient's studies before a moment; one that cannot be read stops no measurement.
+
+        Of a later one nothing may be told; but it would make another digest, and with it another report of the same.
+        """
         for path in self._priors.made(job_id):
             with contextlib.suppress(SpoolError):
                 one = self._result_file(path)
-                one.read()
-                yield one
+                if _may_be_prior(memoryview(one.read()), moment):
+                    yield one
         for place in self._priors.received(job_id):
             with contextlib.suppress(SpoolError):
                 view = self._spool.read(place)
                 segment, offset = self._spool.path_of(place)
-                yield InputFile(segment, hashlib.sha256(view).hexdigest(), offset, len(view))
+                if _may_be_prior(view, moment):
+                    yield InputFile(segment, hashlib.sha256(view).hexdigest(), offset, len(view))
 
     def _result_file(self, path: str) -> InputFile:
         content = self._results.path_of(path)
@@ -338,6 +344,13 @@ def _check_identity(origin: Origin, data_set: memoryview) -> None:
     received = (origin.sop_instance, origin.study, origin.series, origin.patient_id, origin.issuer)
     if tuple(one[:LONGEST_TEXT] for one in here) != received:
         raise HeaderError("an instance is not of the patient and study that it was received for")
+
+
+def _may_be_prior(view: memoryview, moment: str) -> bool:
+    try:
+        return may_be_prior(read_header(view), moment)
+    except Exception:  # what peers send may break pydicom anywhere; it is none of ours then
+        return False
 
 
 def _readable_header(view: memoryview) -> list[Dataset]:

@@ -3,14 +3,16 @@
 It runs in the sandboxed step, for an archive may have sent what it reads.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from node.findings import EarlierResult, Findings, Note
+from node.dicom.moments import is_before, study_began
+from node.errors import SpoolError
+from node.findings import EarlierResult, Findings, Measurement, Note
+from node.records import REPORT_SERIES, Predecessor
 
 if TYPE_CHECKING:
     from node.jobs.steps import InputFile, Task
@@ -21,66 +23,112 @@ _OTHER_PATIENT = Note(
     "An earlier result under the same Patient ID has another issuer, name, day of birth or sex: not compared with it.",
 )
 _NO_DATE = Note("PRI-2", "The study has no date: earlier results cannot be told from later ones, and were not used.")
+_GONE = Note("PRI-3", "An earlier result could not be read from disk any more: not compared with it.")
+_OTHER_REVISED = Note(
+    "PRI-4",
+    "The report of this study that was made before has another Patient ID, issuer, name, day of birth or sex: this one "
+    "does not name it, and lesions are tracked anew.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A report that was read: what it tells, how far its patient is that of the study, when its study began."""
+
+    result: EarlierResult
+    is_of_patient: bool
+    agrees: bool
+    began: str
+    made: tuple[str, str, int]  # greater in a report that replaces another, or verifies it
+
+
+def may_be_prior(report: Dataset, moment: str) -> bool:
+    """Return whether a report is one of ours on a study that began before a moment, as far as its header tells.
+
+    If the moment is "", nothing is known to be later.
+    """
+    is_ours = str(report.get("SeriesDescription") or "").startswith(REPORT_SERIES)
+    return is_ours and (not moment or is_before(study_began(report), moment))
 
 
 def compared(findings: Findings, task: "Task", header: Dataset) -> Findings:
     """Return the findings with what the earlier results of a task tell.
 
+    One that is missing, or is not what it was, is told of as a caveat.
+
     Parameters
     ----------
     header : Dataset
         Of an instance of the series on which the lesions lie.
-
-    Raises
-    ------
-    SpoolError
-        If an earlier result is missing, or is not what it was.
     """
-    from node.analysis.recognition import recognized  # scipy; and highdicom below: only where a step runs
-    from node.report.earlier import acquired, is_of_patient
+    from node.analysis.recognition import recognized  # scipy: only where a step runs
 
-    before, caveats = acquired(header), []
-    newest: dict[str, tuple[str, tuple[str, str, int], EarlierResult]] = {}  # by study: when it was, when reported
-    for report, told in _read(task.earlier):
-        if told.study == str(header.StudyInstanceUID):
+    moment = study_began(header)
+    caveats: list[Note] = []
+    newest: dict[str, _Told] = {}  # by study
+    for file in task.earlier:
+        told = _read(file, header, caveats)
+        if told is None or told.result.study == str(header.StudyInstanceUID):
             continue
-        if not is_of_patient(report, header):
+        if not told.is_of_patient:
             caveats.append(_OTHER_PATIENT)
-        elif not before:
+        elif not moment:
             caveats.append(_NO_DATE)
-        elif _is_before(acquired(report), before):
-            found = (acquired(report), _made(report), told)
-            newest[told.study] = max(found, newest.get(told.study, found), key=lambda one: one[1])
-    earlier = [told for _when, _made, told in sorted(newest.values(), key=lambda one: one[:2], reverse=True)]
-    revised = next((told for _report, told in _read([task.revised] if task.revised else [])), None)
-    frame_of_reference = str(header.get("FrameOfReferenceUID") or "")
-    tracked = recognized(findings, earlier[:_MOST_COMPARED], revised, frame_of_reference)
+        elif is_before(told.began, moment):
+            newest[told.result.study] = max(told, newest.get(told.result.study, told), key=lambda one: one.made)
+    earlier = sorted(newest.values(), key=lambda one: (one.began, one.made), reverse=True)[:_MOST_COMPARED]
+    revised = None if task.revised is None else _read(task.revised, header, caveats)
+    if revised is not None and not revised.agrees:
+        caveats.append(_OTHER_REVISED)
+        revised = None
+    tracked = recognized(
+        findings,
+        [one.result for one in earlier],
+        None if revised is None else revised.result,
+        str(header.get("FrameOfReferenceUID") or ""),
+    )
     return replace(tracked, caveats=(*tracked.caveats, *dict.fromkeys(caveats)))
 
 
-def _read(files: Sequence["InputFile"]) -> Iterator[tuple[Dataset, EarlierResult]]:
-    """Yield those of files that are reports of ours with a result, and what they tell."""
-    from node.report.earlier import read_report
-
-    for one in files:
-        file = one.open()
-        try:
-            report = dcmread(file)
-            list(report.iterall())  # pydicom converts a value when it is asked for
-            told = read_report(report)
-        except Exception:  # what peers send may break pydicom anywhere; it is none of ours then
-            continue
-        if told is not None:
-            yield report, told
+def not_compared(measurement: Measurement, why: Note) -> Measurement:
+    """Return a measurement as if no earlier result were known, and why."""
+    findings = measurement.findings
+    lesions = tuple(replace(one, tracking_identifier=None, tracking_uid=None, prior=None) for one in findings.lesions)
+    alone = replace(findings, lesions=lesions, earlier=(), caveats=(*findings.caveats, why))
+    return replace(measurement, findings=alone)
 
 
-def _is_before(one: str, other: str) -> bool:
-    """Return whether a moment, YYYYMMDD and as much of HHMMSS as is known, was before another for certain."""
-    known = min(len(one), len(other))
-    return one[:known] < other[:known]
+def predecessor(task: "Task", header: Dataset) -> Predecessor | None:
+    """Return the report that a task's replaces; None if there is none, or it is not known to be of one patient."""
+    from node.report.earlier import agrees  # highdicom: only where a step runs
+
+    if task.revised is None:
+        return task.predecessor
+    try:
+        report = dcmread(task.revised.open(), stop_before_pixels=True)
+    except SpoolError:
+        return None
+    return task.predecessor if agrees(report, header) else None
+
+
+def _read(one: "InputFile", header: Dataset, caveats: list[Note]) -> _Told | None:
+    """Return what a file tells; None if it is no report of ours with a result, or, with a caveat, is gone."""
+    from node.report.earlier import agrees, is_of_patient, read_report  # highdicom: only where a step runs
+
+    try:
+        report = dcmread(one.open())
+        list(report.iterall())  # pydicom converts a value when it is asked for
+        result = read_report(report)
+        if result is None:
+            return None
+        return _Told(result, is_of_patient(report, header), agrees(report, header), study_began(report), _made(report))
+    except SpoolError:
+        caveats.append(_GONE)
+        return None
+    except Exception:  # what peers send may break pydicom anywhere; it is none of ours then
+        return None
 
 
 def _made(report: Dataset) -> tuple[str, str, int]:
-    """Return what is greater in a report that replaces another, or verifies it."""
     day, time = (str(report.get(keyword) or "") for keyword in ("ContentDate", "ContentTime"))
     return day, time, int(report.get("InstanceNumber") or 0)

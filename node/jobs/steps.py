@@ -36,6 +36,7 @@ from node.spool import as_file, mapped
 _TASK, _MEASUREMENT, _REGIONS, _PICTURES = "task.json", "measurement.json", "regions.npz", "pictures.npz"
 _ARRAYS = ("muscles", "lesions", "vessels", "enhancement")
 _VENOGRAPHY = frozenset({Role.MRV, Role.VELOCITY})
+_PAIR = frozenset({Role.PRE, Role.POST})
 _SMALL_BYTES = 4 << 20  # up to these an instance is read, not mapped: a quarter faster (docs/performance.md)
 _SHARE_OF_A_VOLUME = 8  # of a step's memory: three volumes, what they were decoded from, and room to work; chosen
 _SHARE_OF_A_DYNAMIC = 4  # likewise, of all its time points together
@@ -159,8 +160,8 @@ class Task:
             doubt=values["doubt"],
             manifest=values["manifest"],
             predecessor=None if values["predecessor"] is None else Predecessor(**values["predecessor"]),
-            earlier=tuple(InputFile.from_json(one) for one in values["earlier"]),
-            revised=None if values["revised"] is None else InputFile.from_json(values["revised"]),
+            earlier=tuple(InputFile.from_json(one) for one in values.get("earlier", ())),
+            revised=None if values.get("revised") is None else InputFile.from_json(values["revised"]),
         )
 
 
@@ -179,8 +180,11 @@ def measure(folder: str) -> str:
     task = Task.read(place)
     volumes, unusable = _volumes(task)
     points, no_points = _time_points(task)
+    of_pair = [note for role, note in unusable.items() if role in _PAIR]
+    beside = [note for role, note in unusable.items() if role not in _PAIR]
+    (beside if _PAIR & set(task.inputs) else of_pair).extend(no_points)
     # Half of a pair is not measured as if it had been chosen alone: that is for the site to say (post_alone).
-    whole_pair = all(role in volumes for role in task.inputs if role in (Role.PRE, Role.POST))
+    whole_pair = all(role in volumes for role in task.inputs if role in _PAIR)
     measured = _VENOGRAPHY if task.doubt else frozenset(task.inputs) if whole_pair else frozenset()
     named: dict[str, Any] = {role.value: volume for role, volume in volumes.items() if role in measured}
     asked = plugins.load("segmenters", task.analysis.segmenter)()
@@ -191,7 +195,8 @@ def measure(folder: str) -> str:
         detector=plugins.load("detectors", task.analysis.detector)(),
         labeller=plugins.load("labellers", task.analysis.labeller)(),
         suspicion=task.suspicion,
-        refusals=(*unusable, *no_points, *_doubt(task)),
+        refusals=(*of_pair, *_doubt(task)),
+        beside=beside,
     )
     findings = replace(
         measurement.findings,
@@ -310,10 +315,10 @@ def _unclear(task: Task) -> list[Note]:
     return [Note("EMG-1", f"EMG is spoken of, but no suspected level and side were taken: {task.unclear}.")]
 
 
-def _volumes(task: Task) -> tuple[dict[Role, Volume], list[Note]]:
+def _volumes(task: Task) -> tuple[dict[Role, Volume], dict[Role, Note]]:
     """Return the volumes of the stacks that make one, and why the others do not."""
     volumes: dict[Role, Volume] = {}
-    unusable: list[Note] = []
+    unusable: dict[Role, Note] = {}
     largest_bytes = task.memory_limit_mb * 2**20 // _SHARE_OF_A_VOLUME
     for role, files in task.inputs.items():
         if role is Role.DYNAMIC:
@@ -323,7 +328,7 @@ def _volumes(task: Task) -> tuple[dict[Role, Volume], list[Note]]:
         except VolumeError as error:
             if role is Role.SAGITTAL:
                 continue  # it is not measured: levels are not determined, and that is said
-            unusable.append(Note(error.code, f"{role} series: {error.text}"))
+            unusable[role] = Note(error.code, f"{role} series: {error.text}")
     return volumes, unusable
 
 

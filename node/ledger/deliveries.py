@@ -39,7 +39,8 @@ _DUE = f"""
     ORDER BY delivery.next_try_s, delivery.attempts, job.created_s, job.generation
     LIMIT 1
 """
-# Every reference resolves on arrival; of one role, as they were made.
+# What a report refers to in its content comes before it, what it only lists as evidence may follow (`ResultRole`); of
+# one role, as they were made.
 _IN_ORDER = " ".join(
     ["CASE result.role", *(f"WHEN '{role}' THEN {place}" for place, role in enumerate(ResultRole)), "ELSE 0 END"]
 )
@@ -57,7 +58,8 @@ _POSTPONE = """
 """
 _WAITING = (DeliveryState.ABANDONED, DeliveryState.PARKED, DeliveryState.HELD)
 _THERE = (DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.SEEN)
-_IS_PASSED_OVER = f"""
+# Of a delivery: its destination has a newer revision of the study.
+IS_PASSED_OVER = f"""
     EXISTS (
         SELECT 1
         FROM result AS own
@@ -77,7 +79,7 @@ _OWE_AGAIN = f"""
     WHERE state IN (SELECT value FROM json_each(:states))
         AND sop_instance IN (SELECT sop_instance FROM result WHERE job = :job)
         AND :destination IN ('', destination)
-        AND (:although_newer OR NOT {_IS_PASSED_OVER})
+        AND (:although_newer OR NOT {IS_PASSED_OVER})
 """
 
 
@@ -114,26 +116,28 @@ class Deliveries:
         state: DeliveryState,
         status: str,
         *,
+        was: DeliveryState,
         now: float,
         next_try_s: float | None = None,
         attempts: int = 0,
-    ) -> None:
-        """Note that an object came into another state, and when something follows, if anything does.
+    ) -> bool:
+        """Note that an object came from one state into another, and when something follows, if anything does.
 
-        `attempts`: how many to add. What was recalled meanwhile stays so.
+        `attempts`: how many to add. What was recalled, or a report has moved on, meanwhile stays so: then False.
         """
         with self._database.begin() as connection:
-            connection.execute(
+            moved = connection.execute(
                 """
                 UPDATE delivery
                 SET state = ?, status = ?, turns = 0, attempts = attempts + ?, next_try_s = ?, updated_s = ?
-                WHERE sop_instance = ? AND destination = ? AND state <> ?
+                WHERE sop_instance = ? AND destination = ? AND state = ?
                 """,
-                (state, status, attempts, next_try_s, now, sop_instance, destination, DeliveryState.WITHDRAWN),
+                (state, status, attempts, next_try_s, now, sop_instance, destination, was),
             )
+            return bool(moved.rowcount)
 
     def note_sent(self, sop_instance: str, destination: str, sop_class: str, sent_instance: str) -> None:
-        """Note as what an object was sent, answered or not; "" and "": as it is."""
+        """Note as what an object is sent, answered or not; "" and "": as it is."""
         with self._database.begin() as connection:
             connection.execute(
                 "UPDATE delivery SET sent_class = ?, sent_instance = ? WHERE sop_instance = ? AND destination = ?",
@@ -163,6 +167,17 @@ class Deliveries:
                     (status, turns, attempts, looks, next_try_s, now, one, destination, state)
                     for one, status in statuses.items()
                 ],
+            )
+
+    def note_known(self, sop_instances: Collection[str], destination: str) -> None:
+        """Note that a destination knows the study of objects: what it did not before counts no more."""
+        with self._database.begin() as connection:
+            connection.execute(
+                """
+                UPDATE delivery SET looks = 0
+                WHERE destination = ? AND sop_instance IN (SELECT value FROM json_each(?))
+                """,
+                (destination, json.dumps(sorted(sop_instances))),
             )
 
     def replaced(self, study: str, destination: str) -> dict[str, tuple[str, str]]:
@@ -231,7 +246,7 @@ class Deliveries:
             SELECT DISTINCT delivery.destination
             FROM delivery
             JOIN result ON result.sop_instance = delivery.sop_instance
-            WHERE result.job = ? AND delivery.state IN (SELECT value FROM json_each(?)) AND {_IS_PASSED_OVER}
+            WHERE result.job = ? AND delivery.state IN (SELECT value FROM json_each(?)) AND {IS_PASSED_OVER}
             ORDER BY delivery.destination
         """
         found = self._database.connection.execute(wanted, (job, json.dumps(_WAITING))).fetchall()

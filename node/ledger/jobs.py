@@ -113,10 +113,12 @@ class Jobs(Rows):
                     return ""
             return ""
 
-    def reopen(self, job_id: str) -> None:
-        """Forget how a job ended: it is tried again."""
+    def reopen(self, job_id: str) -> bool:
+        """Forget how a job ended: it is tried again. Not if its results were recalled; return whether it was done."""
+        holds = sa.func.coalesce(RULING, "") != Ruling.RECALLED
         with self.engine.begin() as connection:
-            connection.execute(job.update().where(job.c.id == job_id).values(outcome=None, settled_s=None))
+            reopened = job.update().where(job.c.id == job_id, holds).values(outcome=None, settled_s=None)
+            return bool(connection.execute(reopened).rowcount)
 
     def fail(self, job_id: str, reason: str, *, now: float) -> None:
         """Write down why a job came to nothing; its report that there is no result is nothing that another repeats."""

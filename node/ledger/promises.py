@@ -10,12 +10,17 @@ from node import eventlog
 from node.dicom.references import CommitmentReport
 from node.eventlog import Event
 from node.ledger.database import Database
-from node.records import DeliveryState
+from node.ledger.deliveries import IS_PASSED_OVER
+from node.records import DeliveryState, Ruling
 
-_ASKED = """
+_LAST_RULING = "(SELECT ruling FROM ruling WHERE ruling.job = result.job ORDER BY id DESC LIMIT 1)"
+_IS_RECALLED = f"coalesce({_LAST_RULING}, '') = '{Ruling.RECALLED}'"
+_IS_NOTE = "result.rowid = (SELECT max(rowid) FROM result AS last WHERE last.job = result.job)"  # of a recalled job
+_ASKED = f"""
     SELECT delivery.sop_instance, delivery.destination,
         coalesce(nullif(delivery.sent_instance, ''), delivery.sop_instance),
-        delivery.attempts, delivery.state, result.job
+        delivery.attempts, delivery.state, result.job,
+        {_IS_RECALLED} AND NOT {_IS_NOTE}, NOT {_IS_RECALLED} AND {IS_PASSED_OVER}
     FROM commitment_request AS asked
     JOIN delivery ON delivery.sop_instance = asked.sop_instance AND delivery.destination = asked.destination
     JOIN result ON result.sop_instance = delivery.sop_instance
@@ -34,6 +39,7 @@ _REPORTED = {  # in which state an object is by a report -> what is told of that
     DeliveryState.COMMITTED: (Event.DELIVERY_COMMITTED, logging.INFO),
     DeliveryState.OWED: (Event.DELIVERY_UNCOMMITTED, logging.WARNING),
     DeliveryState.PARKED: (Event.DELIVERY_PARKED, logging.ERROR),
+    DeliveryState.WITHDRAWN: (Event.DELIVERY_UNCOMMITTED, logging.INFO),
 }
 
 
@@ -45,6 +51,8 @@ class Promises:
 
     def reported(self, report: CommitmentReport, *, wait_s: Callable[[int], float], attempts: int, now: float) -> bool:
         """Note what a destination commits itself to, and what not: that is owed again. False if nobody asked.
+
+        Not owed again is what was recalled meanwhile, or what would come after a newer revision: an operator's.
 
         However late a report comes, and whatever was asked since: what the destination took responsibility for it has.
 
@@ -58,15 +66,20 @@ class Promises:
         counted: dict[tuple[str, str, DeliveryState, str], int] = {}
         with self._database.begin() as connection:
             rows = connection.execute(_ASKED, (report.transaction_uid,)).fetchall()
-            for sop_instance, destination, sent, sent_times, state, job in rows:
+            for sop_instance, destination, sent, sent_times, state, job, is_recalled, is_passed_over in rows:
                 next_try_s: float | None = now
                 if sent in report.failed:
                     is_news = state == DeliveryState.STORED
                     reason = report.failed[sent]
                     now_in, status = DeliveryState.OWED, f"not committed to: 0x{reason:04X}"
                     next_try_s = now + wait_s(sent_times)
-                    if sent_times >= attempts or reason in _FOR_GOOD:
+                    if is_recalled:
+                        now_in, status, next_try_s = DeliveryState.WITHDRAWN, "recalled", None
+                    elif sent_times >= attempts or reason in _FOR_GOOD:
                         now_in, status, next_try_s = DeliveryState.PARKED, f"stored, but {status}", None
+                    elif is_passed_over:  # it would come after the newer one
+                        now_in, next_try_s = DeliveryState.PARKED, None
+                        status = f"stored, but {status}, and a newer revision is there"
                 elif sent in report.committed:
                     is_news = state in (DeliveryState.STORED, DeliveryState.PARKED)
                     now_in, status = DeliveryState.COMMITTED, "committed to"

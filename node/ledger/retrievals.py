@@ -18,9 +18,22 @@ from node.records import (
 )
 
 _TURN = 100  # retrievals; chosen
-_IS_PRIOR = f"""EXISTS (
-    SELECT 1 FROM retrieval AS mark
-    WHERE mark.study = study.uid AND mark.reason = '{RetrievalReason.PRIOR}'
+_PRIORS = (RetrievalReason.PRIOR, RetrievalReason.RESULT)
+# As `conditions.IS_PRIOR`.
+_IS_PRIOR = f"""(
+    EXISTS (
+        SELECT 1 FROM retrieval AS mark
+        WHERE mark.study = study.uid AND mark.reason = '{RetrievalReason.PRIOR}'
+    )
+    OR EXISTS (
+        SELECT 1 FROM retrieval AS mark
+        WHERE mark.study = study.uid AND mark.reason = '{RetrievalReason.RESULT}'
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM instance AS sent
+        WHERE sent.study = study.uid
+            AND sent.series NOT IN (SELECT asked.series FROM retrieval AS asked WHERE asked.study = study.uid)
+    )
 )"""
 _RESTING = f"""
     SELECT study.uid, study.patient_id, study.issuer, study.last_seen_s, instance.series, count(*)
@@ -83,7 +96,7 @@ _PRIOR_NAMED = f"""
 _IS_NO_PRIOR = f"""
     UPDATE retrieval
     SET reason = '{RetrievalReason.OPERATOR}'
-    WHERE study = ? AND reason = '{RetrievalReason.PRIOR}'
+    WHERE study = ? AND reason IN ('{RetrievalReason.PRIOR}', '{RetrievalReason.RESULT}')
 """
 _GATHER = f"""
     UPDATE study
@@ -255,10 +268,10 @@ def _enter(connection: sqlite3.Connection, one: Wanted, most_series: int, now: f
 
 def _may_be_new(connection: sqlite3.Connection, one: Wanted, most_series: int, known: Collection[str]) -> bool:
     """Return whether a series may be asked for that nobody was asked for yet; `known` are studies that we know."""
-    if one.reason is RetrievalReason.PRIOR and one.study in known:
-        marks = "SELECT 1 FROM retrieval WHERE study = ? AND reason = ?"
-        if connection.execute(marks, (one.study, one.reason)).fetchone() is None:
-            return False
+    is_prior = f"SELECT 1 FROM study WHERE uid = ? AND {_IS_PRIOR}"
+    of_older_study = one.reason in _PRIORS and one.study in known
+    if of_older_study and connection.execute(is_prior, (one.study,)).fetchone() is None:
+        return False
     asked = "SELECT count(*) FROM retrieval WHERE for_study = ?"
     ((so_far,),) = connection.execute(asked, (one.for_study,)).fetchall()
     return bool(so_far < most_series)

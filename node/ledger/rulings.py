@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from node.dicom.identifiers import InstanceUID
+from node.errors import RulingError
 from node.ledger.database import Database
-from node.records import DeliveryState, ResultRecord, Ruling, StudyState
+from node.records import DeliveryState, ResultRecord, ResultRole, Ruling, StudyState
 
 _INSERT = "INSERT INTO ruling (job, ruling, who, reason, decided_s) VALUES (?, ?, ?, ?, ?)"
 _LAST = "SELECT ruling, who, reason, decided_s FROM ruling WHERE job = ? ORDER BY id DESC LIMIT 1"
@@ -45,6 +46,12 @@ _WITHDRAW = f"""
     SET state = '{DeliveryState.WITHDRAWN}', status = 'recalled', next_try_s = NULL, updated_s = ?
     WHERE sop_instance IN ({_OF_JOB})
         AND state IN ({", ".join(f"'{state}'" for state in _UNSENT)})
+"""
+# Why nothing is decided about the results of a job: it was reopened, and will make others.
+_IS_UNDER_WAY = "SELECT 1 FROM job WHERE id = ? AND settled_s IS NULL"
+_UNDER_WAY = "it is being measured: wait for the end of that, or cancel it first"
+_LAST_REPORT = f"""
+    SELECT sop_instance FROM result WHERE job = ? AND role = '{ResultRole.SR}' ORDER BY rowid DESC LIMIT 1
 """
 # Why the results of a job are not to be approved: no newer ones are there or under way, and its study is as it was.
 _OF_STUDY = "SELECT study.state FROM job JOIN study ON study.uid = job.study WHERE job.id = ?"
@@ -107,6 +114,10 @@ class Rulings:
         """Return why the results of a job cannot be approved; "" if they can."""
         return _obstacle(self._database.connection, job)
 
+    def under_way(self, job: str) -> str:
+        """Return why nothing is to be decided yet about what a job makes; "" if it has ended."""
+        return _UNDER_WAY if _under_way(self._database.connection, job) else ""
+
     def was_sent(self, sop_instance: str) -> bool:
         """Return whether an object is owed to a destination, or there."""
         wanted = "SELECT 1 FROM delivery WHERE sop_instance = ? LIMIT 1"
@@ -118,14 +129,17 @@ class Rulings:
 
     def approve(
         self, job: str, made: Sequence[ResultRecord], owed: Mapping[str, Collection[str]], who: str, reason: str, *,
-        now: float,
+        report: str, now: float,
     ) -> str:  # fmt: skip
         """Enter the objects that an approval made, and owe what it frees.
 
-        `owed`: for each destination the SOP Instance UIDs of what it is to get. Returns ""; if nothing was done, why.
+        `owed`: for each destination the SOP Instance UIDs of what it is to get; `report`: that of the report that was
+        looked at. Returns ""; if nothing was done, why.
         """
         with self._database.begin() as connection:
             obstacle = _obstacle(connection, job)
+            if not obstacle and connection.execute(_LAST_REPORT, (job,)).fetchone() != (report,):
+                obstacle = "it has another report by now"
             if not obstacle:
                 _enter(connection, made)
                 _owe(connection, owed, now)
@@ -145,8 +159,15 @@ class Rulings:
         """Owe a rejection note to all that hold results of a job, and nothing else any more; return who they are.
 
         None, and nothing is done, if they were recalled before.
+
+        Raises
+        ------
+        RulingError
+            If the job is under way again: what it makes then would be recalled by nobody.
         """
         with self._database.begin() as connection:
+            if _under_way(connection, job):
+                raise RulingError(f"{job}: {_UNDER_WAY}")
             last = connection.execute(_LAST, (job,)).fetchone()
             if last is not None and last[0] == Ruling.RECALLED:
                 return []
@@ -158,10 +179,16 @@ class Rulings:
         return holders
 
 
+def _under_way(connection: sqlite3.Connection, job: str) -> bool:
+    return connection.execute(_IS_UNDER_WAY, (job,)).fetchone() is not None
+
+
 def _obstacle(connection: sqlite3.Connection, job: str) -> str:
     last = connection.execute(_LAST, (job,)).fetchone()
     if last is not None and last[0] != Ruling.WAITING:
         return f"it is {last[0]} already"
+    if _under_way(connection, job):
+        return _UNDER_WAY
     (state,) = connection.execute(_OF_STUDY, (job,)).fetchone()
     if state in _CHANGED:
         return _CHANGED[StudyState(state)]

@@ -178,7 +178,7 @@ CREATE TABLE retrieval (
     settled_s FLOAT,
     PRIMARY KEY (id),
     UNIQUE (study, series, archive),
-    CHECK (reason IN ('missing', 'localizer', 'prior', 'operator')),
+    CHECK (reason IN ('missing', 'localizer', 'prior', 'result', 'operator')),
     CHECK (state IN ('asked', 'done', 'failed')),
     FOREIGN KEY(for_study) REFERENCES study (uid)
 );

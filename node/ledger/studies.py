@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from node.dicom.identifiers import SeriesUID, StudyUID
 from node.eventlog import alias
 from node.ledger.arrivals import Arrivals
-from node.ledger.conditions import COUNTS, IS_PRIOR, IS_RESULT
+from node.ledger.conditions import COUNTS, IS_PRIOR, IS_RESULT, RULING
 from node.ledger.engine import Rows
 from node.ledger.gathering import GatheringStudy, gathering
-from node.ledger.schema import instance, job, series, stack, study
+from node.ledger.schema import instance, job, result, series, stack, study
 from node.ledger.stacks import values_of
-from node.records import Job, Place, Role, RoleDecision, StackKey, StudyState
+from node.records import Job, Place, Role, RoleDecision, Ruling, StackKey, StudyState
 
 Enqueue = Callable[[sa.Connection, Job], None]
 
@@ -184,18 +184,34 @@ class Studies(Rows):
     def force(self, study_name: str, who: str, *, now: float) -> bool:
         """Have a study, by its alias or UID, closed at the next look with what is there.
 
-        Of a study that was found not eligible, or was set aside, it is decided again. False if there is no such study
-        in one of these states, or it is a prior of another, or holds nothing but results of ours.
+        Of a study that was found not eligible, or was set aside, it is decided again; and of one whose last results
+        people rejected or recalled. False if there is no such study in one of these states, or it is a prior of
+        another, or holds nothing but results of ours.
         """
         named = sa.or_(study.c.alias == study_name, study.c.uid == study_name)
         gathers = sa.and_(study.c.state == StudyState.GATHERING, sa.not_(IS_PRIOR))
         to_measure = sa.exists().where(instance.c.study == study.c.uid, COUNTS, sa.not_(IS_RESULT))
         was_refused = sa.and_(study.c.state == StudyState.NOT_ELIGIBLE, sa.not_(IS_PRIOR), to_measure)
+        has_results = sa.exists().where(result.c.job == job.c.id)
+        last_ruling = (
+            sa.select(RULING)
+            .where(job.c.study == study.c.uid, has_results)
+            .order_by(job.c.generation.desc())
+            .limit(1)
+            .correlate(study)
+            .scalar_subquery()
+        )
+        is_under_way = sa.exists().where(job.c.study == study.c.uid, job.c.settled_s.is_(None))
+        was_dismissed = sa.and_(
+            study.c.state == StudyState.MEASURABLE,
+            sa.not_(is_under_way),
+            last_ruling.in_((Ruling.REJECTED, Ruling.RECALLED)),
+        )
         again = {"state": StudyState.GATHERING, "reason": "", "changes": study.c.changes + 1, "since_s": now}
         with self.engine.begin() as connection:
             return any(
                 connection.execute(study.update().where(named, state).values(forced_by=who, **values)).rowcount
-                for state, values in ((gathers, {}), (was_refused, again))
+                for state, values in ((gathers, {}), (was_refused, again), (was_dismissed, again))
             )
 
     def places(self, study_uid: StudyUID, series_uid: SeriesUID) -> list[Place]:

@@ -7,21 +7,26 @@ back, so nothing in it is trusted: what does not read as we write it is left out
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as standard
 from pydicom.sr.coding import Code
 
 from node.dicom.identifiers import is_uid
+from node.dicom.moments import study_began
 from node.findings import EarlierLesion, EarlierResult, Side
 from node.report import codes
+from node.report.gate import limits
 from node.report.gate.reading import NONE, children, content, is_sr, name_of, text, value_of
 from node.report.sources import text_as_received
 
 _IDENTIFIER = re.compile(r"PVM lesion [1-9]\d{0,3}")  # as `segmentations.lesion_region` and recognition write it
-_DATE = re.compile(r"(19|20)\d{6}")
-_TIME = re.compile(r"\d{4,6}")
+_NUMBERS = (
+    *codes.CENTROID_POSITION, codes.VOLUME, codes.LONG_AXIS, codes.SHORT_AXIS, codes.ENHANCEMENT,
+    codes.DISTANCE_FROM_MIDLINE, codes.DISTANCE_FROM_SKIN,
+)  # fmt: skip
 _SIDES = {codes.LEFT: Side.LEFT, codes.RIGHT: Side.RIGHT}
 
 
@@ -30,7 +35,10 @@ def read_report(report: Dataset) -> EarlierResult | None:
     schemes = {text(one, "CodingSchemeUID") for one in report.get("CodingSchemeIdentificationSequence", ())}
     is_ours = is_sr(report) and name_of(report) == codes.REPORT_TITLE and codes.PRIVATE_SCHEME_UID in schemes
     told = [value_of(item) for item in content(report) if name_of(item) == codes.PROCESSING_SUMMARY]
-    if not is_ours or len(told) != 1 or told[0] == codes.NONE_SUCCEEDED or not acquired(report):
+    uids = [text(report, keyword) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
+    if not is_ours or len(told) != 1 or told[0] == codes.NONE_SUCCEEDED or not study_began(report):
+        return None
+    if not all(map(is_uid, uids)):
         return None
     frames = _frames_of_reference(report)
     groups = [
@@ -40,33 +48,34 @@ def read_report(report: Dataset) -> EarlierResult | None:
         if [value_of(item) for item in children(group, codes.FINDING)] == [codes.ENHANCING_LESION]
     ]
     lesions = [lesion for group in groups if (lesion := _lesion(group, frames)) is not None]
+    named = Counter(name for one in lesions for name in (one.tracking_identifier, one.tracking_uid))
+    study, series, sop_instance = uids
     return EarlierResult(
-        study=text(report, "StudyInstanceUID"),
-        series=text(report, "SeriesInstanceUID"),
+        study=study,
+        series=series,
         sop_class=text(report, "SOPClassUID"),
-        sop_instance=text(report, "SOPInstanceUID"),
-        study_date=acquired(report)[:8],
+        sop_instance=sop_instance,
+        study_date=study_began(report)[:8],
         release=text(report, "SoftwareVersions")[:16],
-        lesions=tuple(lesions),
+        lesions=tuple(one for one in lesions if named[one.tracking_identifier] == named[one.tracking_uid] == 1),
     )
-
-
-def acquired(header: Dataset) -> str:
-    """Return when the study of a header began, YYYYMMDD and as much of HHMMSS as it says; "" if it gives no day."""
-    day = text(header, "StudyDate").replace(".", "")  # 2026.01.02: as before 1993
-    if not _DATE.fullmatch(day):
-        return ""
-    clock = _TIME.match(text(header, "StudyTime").replace(":", ""))
-    return day + (clock[0] if clock else "")
 
 
 def is_of_patient(report: Dataset, header: Dataset) -> bool:
     """Return whether a report is about the patient of a header, beyond doubt.
 
+    Both have a Patient ID, and nothing says otherwise.
+    """
+    return _plain(header, "PatientID") != "" and agrees(report, header)
+
+
+def agrees(report: Dataset, header: Dataset) -> bool:
+    """Return whether report and header say nothing that two patients would; that is enough within one study.
+
     Patient ID and its issuer must be the same, and nothing else that both say may differ: name, day of birth, sex.
     """
     ids = [[_plain(one, keyword) for keyword in ("PatientID", "IssuerOfPatientID")] for one in (report, header)]
-    if not ids[0][0] or ids[0] != ids[1]:
+    if ids[0] != ids[1]:
         return False
     for keyword in ("PatientBirthDate", "PatientSex"):
         one, other = re.sub(r"\W", "", _plain(report, keyword)), re.sub(r"\W", "", _plain(header, keyword))
@@ -92,7 +101,7 @@ def _lesion(group: Dataset, frames: dict[str, str]) -> EarlierLesion | None:
     side, level = (_modifier(sites, name) for name in (standard.SCT.Laterality, standard.SCT.TopographicalModifier))
     if not (len(identifiers) == len(uids) == 1 and _IDENTIFIER.fullmatch(identifiers[0]) and is_uid(uids[0])):
         return None
-    if side not in _SIDES:
+    if side not in _SIDES or any(_beyond_limits(group)):
         return None
     x, y, z = (_number(group, name) for name in codes.CENTROID_POSITION)
     sources = [text(item, "UID") for item in children(group, codes.SOURCE_SERIES)]
@@ -110,6 +119,13 @@ def _lesion(group: Dataset, frames: dict[str, str]) -> EarlierLesion | None:
         midline_distance_mm=_number(group, codes.DISTANCE_FROM_MIDLINE),
         skin_distance_mm=_number(group, codes.DISTANCE_FROM_SKIN),
     )
+
+
+def _beyond_limits(group: Dataset) -> Iterator[str]:
+    """Yield what the gate would not let out of the numbers of a group that are read."""
+    read = Dataset()
+    read.ContentSequence = [item for name in _NUMBERS for item in children(group, name)]
+    return limits.numbers(read)
 
 
 def _frame(frames: Mapping[str, str], sources: Sequence[str]) -> str | None:

@@ -78,7 +78,7 @@ def comparison(findings: Findings) -> str:
     if not findings.earlier:
         if findings.outcome is Outcome.REFUSED:
             return "Not compared with earlier results."
-        return "No earlier result of this node to compare with."
+        return "No earlier result was compared with."
     listed = [
         f"{_day(one.study_date)} (lesions: {len(one.lesions)}; release {one.release})" for one in findings.earlier
     ]

@@ -157,15 +157,14 @@ class Asker:
         )
         for prior in older:
             _again, its_series = self._archive.study(prior.study)
-            wanted = [one for one in its_series if reports and rules.is_our_report(one)]
+            wanted = [(one, RetrievalReason.RESULT) for one in its_series if reports and rules.is_our_report(one)]
             if images:
                 fitting = [one for one in its_series if rules.of_regions(one, prior, regions)]
                 most = self._common.most_instances
-                wanted += rules.missing_series(fitting, {}, planes_only=False, most_instances=most)
-            for one in wanted:
-                yield Wanted(
-                    prior.study, one.series, self._archive.name, RetrievalReason.PRIOR, study.study, one.instances
-                )
+                missing = rules.missing_series(fitting, {}, planes_only=False, most_instances=most)
+                wanted += [(one, RetrievalReason.PRIOR) for one in missing]
+            for one, reason in wanted:
+                yield Wanted(prior.study, one.series, self._archive.name, reason, study.study, one.instances)
 
 
 def ask_for(

@@ -8,7 +8,7 @@ from node.analysis.answer import answer
 from node.analysis.detection import MultiscaleDetector
 from node.analysis.levels import NoLabeller
 from node.analysis.regional import Regional
-from node.analysis.results import Tools, result
+from node.analysis.results import Tools, refusal, result
 from node.analysis.segmentation import CompartmentSegmenter
 from node.analysis.verdict import Verdict
 from node.findings import LesionFindings, Location, MuscleFindings, Note, Regions, Side, Suspicion
@@ -168,6 +168,14 @@ def test_slices_in_which_foci_were_not_looked_for_are_named_beside_what_was_not_
     assert said.endswith(LEFT_OUT.text)
 
 
+def test_a_level_among_others_that_hardly_enhance_is_not_said_to_have_none_to_compare_with() -> None:
+    alone = row("L4", Side.LEFT, 30.0, number=2, relative_enhancement=None, diffuse=True)
+
+    said = answer(asked("L4"), rows({("L4", Side.LEFT): alone}), (), (), 1, SETTINGS).statement
+
+    assert "enhancement 30 % against 40 % on the right and less than 5 % elsewhere: diffuse enhancement." in said
+
+
 def test_where_nothing_was_refused_the_reason_is_named_in_words() -> None:
     vessels = [replace(row(level, side, None), vessel_fraction_pct=1.0) for level in VERTEBRAE for side in Side]
     little = rows({("L4", Side.LEFT): row("L4", Side.LEFT, None, number=2)})
@@ -195,3 +203,16 @@ def test_the_answer_of_a_study_whose_roles_are_in_doubt_names_the_doubt() -> Non
     assert findings.refusals == (doubt,)
     assert "enhancement not measurable (ROLE-CONTRAST)" in findings.answer.statement
     assert "Focal candidates were not judged (ROLE-CONTRAST)." in findings.answer.statement
+
+
+def test_the_fault_of_an_mrv_is_told_but_is_no_reason_for_an_enhancement_that_is_missing() -> None:
+    of_mrv, of_pair = Note("IN-2", "mrv series: slices are missing"), Note("SEG-0", "no muscles")
+    tools = Tools(
+        SETTINGS, CompartmentSegmenter(), MultiscaleDetector(), NoLabeller(), None, asked("L4"), beside=(of_mrv,)
+    )  # fmt: skip
+
+    findings = refusal(Verdict(refusals=(of_pair,)), tools).findings
+
+    assert findings.refusals == (of_mrv, of_pair)
+    assert findings.summary == "Enhancement was not measured (SEG-0)."
+    assert "IN-2" not in findings.answer.statement

@@ -236,9 +236,9 @@ def test_a_path_says_where_bone_and_vessels_were_not_looked_for() -> None:
 
     assert "Vessels were looked for within 15 mm of the muscles." in conditions(whole)
     assert "outlined in" not in conditions(whole)
-    assert "reach" not in conditions(whole)
+    assert "not looked for" not in conditions(whole)
     assert "Bone was not outlined in every slice of the path: candidate 1." in conditions(part)
-    assert "The MRV does not reach all of the path: candidate 1." in conditions(part)
+    assert "Vessels were not looked for along all of the path: candidate 1." in conditions(part)
 
 
 def test_without_candidates_nothing_is_said() -> None:

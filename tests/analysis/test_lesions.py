@@ -211,6 +211,19 @@ def test_a_voxel_that_two_candidates_claim_is_the_better_ones_and_none_lies_outs
     assert "2 candidates were left out, 2 cut" in said.text
 
 
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_a_candidate_without_a_finite_score_takes_no_voxel_of_another(score: float):
+    marked = [Candidate(block(8, 14), score), Candidate(block(8, 14), 2.0)]
+
+    kept, verdict = apart(marked, block(5, 30))
+
+    assert [(one.score, int(one.region.sum())) for one in kept] == [(2.0, int(block(8, 14).sum()))]
+    (said,) = verdict.caveats
+    assert (said.code, said.text) == (
+        "DET-2", "The detector's scores are not all finite: 1 candidates were left out."
+    )  # fmt: skip
+
+
 def test_candidates_that_keep_to_themselves_stay_as_they_are():
     marked = [Candidate(block(8, 12), 2.0), Candidate(block(20, 24), 1.0)]
 

@@ -312,7 +312,13 @@ def test_slices_without_muscle_are_named_from_the_head(left_out: tuple[int, ...]
     said = check_slices(Muscles(sides, None, nowhere, nowhere, None, Verdict()), found).caveats
 
     assert [(one.code, one.text) for one in said] == (
-        [("SEG-PART", f"No muscle was accepted in {words}: nothing was measured there, and foci were not looked for.")]
+        [
+            (
+                "SEG-PART",
+                f"No muscle was accepted in {words}, or a series does not reach there: nothing was measured there, and "
+                "foci were not looked for.",
+            )
+        ]
         if words
         else []
     )

@@ -138,7 +138,21 @@ def test_a_lesion_that_the_mrv_does_not_reach_is_not_without_vessels_but_not_ass
     found, said = supplied(VEIN, unseen=HEAD < 13)
 
     assert found == FINDINGS
-    assert "MRV-5: The MRV does not reach enough of candidate 1 (the candidate itself)" in said
+    assert "MRV-5: The MRV does not show enough of candidate 1 (the candidate itself)" in said
+
+
+def test_a_lesion_between_the_voxels_of_the_mrv_is_not_assessed_and_no_vessel_is_said_to_be_missing():
+    coarse = grid(spacing_mm=(2.0, 5.0, 5.0), size_mm=(40.0, 80.0, 120.0))
+    series = Grid.of(volume(np.zeros(coarse.shape), coarse))
+    vessels = Vessels(np.zeros(coarse.shape, bool), series, NOTHING.astype(np.float32), Movement.none(np.zeros(3)))
+    small = Lesion(FINDINGS, (HEAD == 10) & (BACK == 55) & (LEFT == 90))
+
+    (found,), verdict = with_supply([small], MUSCLES, vessels, GEOMETRY, AnalysisSettings())
+
+    said = {one.code: one.text for one in verdict.caveats}
+    assert found.findings == FINDINGS
+    assert "candidate 1 (the candidate itself)" in said["MRV-5"]
+    assert "No vessel" not in said.get("MRV-4", "")
 
 
 def test_a_ring_beyond_the_mrv_is_no_ring_without_vessels():

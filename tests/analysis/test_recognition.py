@@ -130,3 +130,31 @@ def test_no_two_lesions_get_one_track():
     lesions = compared(now(1), now(2, level=None), earlier=(result(THEN),), revised=revised).lesions
 
     assert [one.tracking_uid for one in lesions] == ["2.25.72", None]
+
+
+def test_one_identifier_of_two_tracks_is_given_to_one_lesion_alone():
+    earlier = result(replace(THEN, tracking_identifier="PVM lesion 1", tracking_uid="2.25.81"))
+    there = replace(THEN, tracking_identifier="PVM lesion 1", frame_of_reference=FRAME, centroid_mm=LESION_MM)
+    revised = result(replace(there, tracking_uid="2.25.82"))
+    elsewhere = now(2, "L4", centroid_mm=(0.0, 0.0, 0.0))
+
+    lesions = compared(now(1, "L2"), elsewhere, earlier=(earlier,), revised=revised).lesions
+
+    assert [(one.tracking_identifier, one.tracking_uid) for one in lesions] == [
+        ("PVM lesion 2", None),
+        ("PVM lesion 1", "2.25.81"),
+    ]
+
+
+def test_of_two_earlier_results_with_one_identifier_the_newer_one_holds_it():
+    newer = result(replace(THEN, tracking_identifier="PVM lesion 1", tracking_uid="2.25.81"), day="20251201")
+    older = result(replace(THEN, tracking_identifier="PVM lesion 1", tracking_uid="2.25.82", level="L2"))
+
+    both = compared(now(1, "L2"), now(2, "L4"), earlier=(newer, older)).lesions
+    (only_older,) = compared(now(1, "L2"), earlier=(newer, older)).lesions
+
+    assert [(one.tracking_identifier, one.tracking_uid) for one in both] == [
+        ("PVM lesion 2", None),
+        ("PVM lesion 1", "2.25.81"),
+    ]
+    assert (only_older.tracking_identifier, only_older.tracking_uid) == ("PVM lesion 2", None)

@@ -223,8 +223,30 @@ def test_sides_that_hardly_enhance_are_not_compared_and_that_is_said() -> None:
 
 def test_a_level_is_not_compared_with_others_that_hardly_enhance() -> None:
     found = painted({("L3", Side.LEFT): 0.30}, usual=0.01)
+    (said,) = asymmetry.check_levels(found.levels, SETTINGS).caveats
 
     assert at(found, "L3", Side.LEFT).relative_enhancement is None
+    assert (said.code, "L3 left" in said.text, "less than 5 % (median)" in said.text) == ("LEVEL-1", True, True)
+
+
+def test_a_level_that_enhances_among_others_that_hardly_do_is_diffuse_and_they_are_not() -> None:
+    found = painted({("L3", Side.LEFT): 0.30}, usual=0.04)
+
+    assert [(one.location.level, one.side) for one in decision.diffuse(found.levels)] == [("L3", Side.LEFT)]
+    assert at(found, "L2", Side.LEFT).diffuse is False
+
+
+def test_where_levels_are_compared_nothing_is_said_of_it() -> None:
+    assert not asymmetry.check_levels(painted({}).levels, SETTINGS).caveats
+
+
+def test_sides_that_are_not_compared_as_a_whole_are_called_so_also_where_no_slice_is_named() -> None:
+    found = painted({}, usual=0.01)
+    sides = [replace(one, location=None) for one in found.sides]
+
+    (said,) = asymmetry.check_sides(sides, (), SETTINGS).caveats
+
+    assert said.text.startswith("The sides are not compared as a whole: the muscle enhances by less than 5 % there")
 
 
 def test_a_level_of_which_little_was_measured_has_a_volume_and_no_enhancement() -> None:

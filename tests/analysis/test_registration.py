@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from node.analysis.grid import Grid
-from node.analysis.pairing import back_region
+from node.analysis.pairing import back_region, check_fit
 from node.analysis.pairing import pair as pair_up
 from node.analysis.registration import Alignment, align
 from node.analysis.resampling import Movement, Slip, bring, bring_mask, bring_share
@@ -267,3 +267,14 @@ def test_a_tilt_is_not_taken_for_a_drift(degrees, shift_mm):
     found = align(post, pre, region(post), same_contrast=True)
 
     assert found.drift_mm < AnalysisSettings().good_residual_mm
+
+
+@pytest.mark.parametrize(("slip", "said"), [(None, ["REG-5"]), (Slip.none(GRID, 0, 12.0), ["REG-3"])])
+def test_a_drift_that_could_not_be_fitted_is_not_judged_and_that_is_said(slip, said):
+    movement = replace(Movement.none(np.zeros(3)), slip=slip)
+
+    verdict = check_fit(Alignment(movement, 0.1, 0.05, float("nan")), AnalysisSettings())
+
+    assert [one.code for one in verdict.caveats] == said
+    assert all(not gate.passed and gate.found == "not measured" for gate in verdict.gates if gate.code == "REG-5")
+    assert ("could not be judged" in verdict.caveats[0].text) == (slip is None)

@@ -1,10 +1,13 @@
 """From what the network saw to labelled voxels: parts, canal and bone, each muscle on the side where it lies."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from node.analysis.network import Class
 from node.analysis.seen import Seen
 from node.analysis.structures import BONE, CANAL, on_voxels, sides_of, structures
+from node.analysis.unet import figures_of, judge
 from node.ports import PARTS
 
 SHAPE = (2, 60, 80)
@@ -73,3 +76,19 @@ def test_labels_on_other_voxels_cover_the_same_places_without_gaps_between_neigh
     assert np.array_equal(on_voxels(labels, SHAPE), labels)
     coarser = on_voxels(labels, (2, 30, 40))
     assert set(np.unique(coarser)) == set(np.unique(labels))
+
+
+def test_a_slice_whose_signal_was_not_compared_is_accepted_and_not_counted() -> None:
+    back = painted()
+    none, one = np.array([np.nan, np.nan]), np.array([np.nan, 9.0])
+
+    limits = {
+        name: next(gate for gate in judge(replace(back, over_psoas=figure))[1] if gate.code == "SEG-11")
+        for name, figure in (("none", none), ("one", one))
+    }
+
+    assert (limits["none"].found, limits["none"].passed) == ("not compared", True)
+    assert limits["one"].found == 9.0
+    certainty = next(gate for gate in judge(replace(back, certainty=none))[1] if gate.code == "SEG-9")
+    assert not certainty.passed  # that figure every slice has
+    assert np.isnan(figures_of(replace(back, over_psoas=one))["over psoas"][0])

@@ -3,10 +3,19 @@
 import numpy as np
 import pytest
 
+from node.analysis import MultiscaleDetector, measure
 from node.analysis.flow import moving_vessels, share_of_venc
+from node.analysis.grid import Grid, grown
+from node.analysis.venography import Venography, find_vessels
 from node.analysis.vessels import curvatures, noise_of, vessel_mask
+from node.findings import POSTERIOR, StudyVolumes
+from node.ports import Segmentation
+from node.settings import AnalysisSettings
+from tests.analysis.phantom import Back, grid, volume
 from tests.analysis.running import dice
 from tests.analysis.tubes import Drawing, Vessel, draw, hard, plain
+
+GEOMETRY = grid(spacing_mm=(4.0, 2.0, 2.0), size_mm=(60.0, 135.0, 190.0))
 
 
 def everywhere(drawing: Drawing) -> np.ndarray:
@@ -105,3 +114,48 @@ def test_curvatures_are_the_eigenvalues_of_the_bends_also_where_two_or_all_are_e
     expected = -np.linalg.eigvalsh(bends[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3))
 
     assert np.allclose(curvatures(bends), expected, atol=1e-7)
+
+
+def test_where_vessels_were_not_looked_for_none_is_said_to_be():
+    points = GEOMETRY.to_lps(np.moveaxis(np.indices(GEOMETRY.shape, dtype=float), 0, -1))
+    series = volume(Back().draw(points, contrast=False), GEOMETRY)
+    post = Grid.of(series)
+    muscle, plexus = np.zeros((2, *GEOMETRY.shape), bool)
+    head, back, left = (size // 2 for size in GEOMETRY.shape)
+    muscle[:, back : back + 6, left + 4 : left + 12] = True
+    plexus[head, back - 10, left] = True
+
+    vessels, _ = find_vessels(Venography.of(series), post, muscle, plexus, AnalysisSettings())
+
+    known = np.isfinite(vessels.share)
+    assert known[muscle | plexus].all()
+    assert np.array_equal(known, grown(muscle, 15.0, post.spacing_mm) | plexus)
+
+
+class Outlines:
+    """Compartments as they are painted, and a psoas far in front of them."""
+
+    name, version = "outlines", "1"
+
+    def segment(self, volume, *, spacing_mm):
+        points = GEOMETRY.to_lps(np.moveaxis(np.indices(volume.shape, dtype=float), 0, -1))
+        muscles = np.where(Back.muscle(points, 1) > 0.5, 1, np.where(Back.muscle(points, -1) > 0.5, 2, 0))
+        x, y, _ = np.moveaxis(points, -1, 0)
+        psoas = [np.hypot(x - side * 40, y + 35) < 12 for side in (1, -1)]
+        parts = np.select([*psoas, muscles == 1, muscles == 2], [5, 6, 1, 2])
+        every = np.ones(len(volume), bool)
+        body, canal = np.ones(volume.shape, bool), np.hypot(x, y) < 9
+        return Segmentation(muscles.astype(np.uint8), body, canal, every, (), "high", parts.astype(np.uint8))
+
+
+def test_of_an_mrv_alone_a_muscle_beside_the_compartment_is_not_said_to_be_without_vessels():
+    points = GEOMETRY.to_lps(np.moveaxis(np.indices(GEOMETRY.shape, dtype=float), 0, -1))
+    noise = np.random.default_rng(1).normal(0, 0.1, GEOMETRY.shape)
+    mrv = volume(np.abs(Back().venography(points) + noise), GEOMETRY)
+
+    found = measure(
+        StudyVolumes(None, None, mrv), settings=AnalysisSettings(), segmenter=Outlines(), detector=MultiscaleDetector()
+    ).findings
+
+    fractions = {(one.muscle, one.vessel_fraction_pct is None) for one in found.levels}
+    assert fractions == {(POSTERIOR, False), ("multifidus", False), ("psoas", True)}

@@ -51,7 +51,10 @@ def test_its_output_fits_the_volume_and_the_input_is_left_as_it_was(segmenter: S
     assert fault_of(found, back.shape) == ""
     assert np.array_equal(given, back)
     assert found.confidence in {"low", "high"}
-    assert all(gate.code.startswith("SEG-") and np.isfinite(float(gate.found)) for gate in found.gates)
+    assert all(
+        gate.code.startswith("SEG-") and (gate.found == "not compared" or np.isfinite(float(gate.found)))
+        for gate in found.gates
+    )
 
 
 def test_what_it_accepts_has_left_at_the_upper_end_of_the_last_axis(segmenter: Segmenter, back: np.ndarray) -> None:

@@ -12,12 +12,14 @@ from pynetdicom import AE, build_role, evt
 
 from node.association.receiver import Receiver
 from node.delivery.commitment import CommitmentRequester
+from node.dicom.identifiers import InstanceUID
 from node.dicom.references import CommitmentReport
 from node.ledger import Database, Promises
-from node.records import DeliveryState
+from node.ledger.rulings import Rulings
+from node.records import DeliveryState, ResultRecord
 from node.settings import Settings
 from node.spool import Spool
-from tests.delivery.desk import CALLER, REPORT, SEG, Desk, peer, storage
+from tests.delivery.desk import CALLER, REPORT, SEG, Desk, objects, peer, storage
 from tests.delivery.test_identity import OURS, Knows
 from tests.delivery.test_outbox import Scripted
 from tests.peers import Orthanc, until
@@ -290,7 +292,7 @@ def test_orthanc_commits_itself_to_what_it_holds_and_to_nothing_else(
 
         for one in orthanc.instances():
             orthanc.delete(f"/instances/{one}")
-        desk.deliveries.advance(SEG, "pacs", STORED, "", now=desk.now, next_try_s=desk.now)
+        desk.deliveries.advance(SEG, "pacs", STORED, "", was=COMMITTED, now=desk.now, next_try_s=desk.now)
         desk.run(outbox)
         until(lambda: desk.states(job)[0][0] is OWED, 20, what="the report that it is gone")
         desk.now = time.time()
@@ -298,3 +300,54 @@ def test_orthanc_commits_itself_to_what_it_holds_and_to_nothing_else(
         until(lambda: desk.states(job)[0][0] is COMMITTED, 20, what="the report on what was sent again")
     finally:
         orthanc.stop()
+
+
+@pytest.mark.parametrize("recalled", [False, True])
+def test_what_a_newer_revision_has_passed_over_is_not_sent_after_it(desk: Desk, recalled: bool) -> None:
+    job = desk.owe()
+    archive = Committing()
+    desk.run(desk.outbox(Scripted("stored"), commitment=requester(desk, archive.port)))
+    desk.owe(objects(2))
+    desk.run(desk.outbox(destination := Scripted("stored")))
+    if recalled:
+        note = ResultRecord(InstanceUID("2.25.77.9"), "1.2.5", job, "ko", "d.dcm")
+        Rulings(desk.ledger.database).recall(job, note, "Curie", "wrong", now=desk.now)
+    first = archive.requests[0]
+    archive.stop()
+
+    told = CommitmentReport(str(first.TransactionUID), frozenset({REPORT}), {SEG: 0x0112})
+    Promises(desk.ledger.database).reported(told, wait_s=lambda _sent: 10.0, attempts=80, now=desk.now)
+    desk.run(desk.outbox(destination), after_s=100.0)
+
+    row = desk.rows(job)["seg"]
+    assert [SEG] not in destination.got
+    assert (row.state, row.status) == (
+        (DeliveryState.WITHDRAWN, "recalled") if recalled
+        else (DeliveryState.PARKED, "stored, but not committed to: 0x0112, and a newer revision is there")
+    )  # fmt: skip
+
+
+def test_what_was_committed_to_meanwhile_is_not_parked_by_who_read_it_before(desk: Desk) -> None:
+    job = desk.owe()
+    for was, state in ((OWED, STORED), (STORED, COMMITTED)):
+        assert desk.deliveries.advance(SEG, "pacs", state, "", was=was, now=desk.now)
+
+    assert not desk.deliveries.advance(SEG, "pacs", DeliveryState.PARKED, "no report", was=STORED, now=desk.now)
+
+    assert desk.rows(job)["seg"].state is COMMITTED
+
+
+def test_the_note_of_a_recall_is_sent_until_it_is_committed_to_whatever_is_there_since(desk: Desk) -> None:
+    job = desk.owe()
+    desk.run(desk.outbox(Scripted("stored")))
+    desk.owe(objects(2))
+    desk.run(desk.outbox(Scripted("stored")))
+    note = ResultRecord(InstanceUID("2.25.77.9"), "1.2.5", job, "ko", "d.dcm")
+    Rulings(desk.ledger.database).recall(job, note, "Curie", "wrong", now=desk.now)
+    desk.deliveries.advance(note.sop_instance, "pacs", STORED, "", was=OWED, now=desk.now, attempts=1)
+    desk.deliveries.ask([note.sop_instance], "pacs", "2.25.5", now=desk.now, next_try_s=desk.now)
+
+    told = CommitmentReport("2.25.5", frozenset(), {note.sop_instance: 0x0112})
+    Promises(desk.ledger.database).reported(told, wait_s=lambda _sent: 10.0, attempts=80, now=desk.now)
+
+    assert desk.rows(job)["ko"].state is OWED

@@ -192,7 +192,15 @@ def test_a_recall_names_what_the_destination_holds(desk: Desk, owed_again: bool)
         outbox = desk.outbox(storage(archive.port))
         desk.run(outbox)
         if owed_again:  # as when the archive does not commit itself to it
-            desk.deliveries.advance(REPORT, "pacs", DeliveryState.OWED, "", now=desk.now, next_try_s=desk.now + 1e6)
+            desk.deliveries.advance(
+                REPORT,
+                "pacs",
+                DeliveryState.OWED,
+                "",
+                was=DeliveryState.STORED,
+                now=desk.now,
+                next_try_s=desk.now + 1e6,
+            )
         path = desk.results.store(part10(key_objects()))
         note = ResultRecord(InstanceUID(KO_UID), KeyObjectSelectionDocumentStorage, job, "ko", path)
         Rulings(desk.ledger.database).recall(job, note, "Curie", "wrong", now=desk.now)
@@ -248,3 +256,28 @@ def test_the_bytes_in_the_spool_stay_what_they_were(desk: Desk, older: Picky) ->
 
     assert [dcmread(path).SOPInstanceUID for path in paths] == [SEG, REPORT]
     assert desk.states(job)[1][0] is DeliveryState.STORED
+
+
+def test_as_what_a_report_goes_is_noted_before_it_is_sent(desk: Desk) -> None:
+    """Else a kill in between and a recall name the UID that was not sent."""
+
+    def store(event: evt.Event) -> int:
+        seen.append((str(event.request.AffectedSOPInstanceUID), desk.rows(job)["sr"].sent_instance))
+        return status.pop()
+
+    seen: list[tuple[str, str]] = []
+    status = [0x0000, 0xA900]  # it takes it the second time
+    job = desk.owe(objects()[1:], roles=("sr",))
+    ae = AE("ARCHIVE")
+    ae.add_supported_context(SR_ENHANCED, SYNTAXES)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    outbox = desk.outbox(storage(server.socket.getsockname()[1]))
+    desk.run(outbox)
+    refused = desk.rows(job)["sr"]
+    desk.deliveries.owe_again(job, now=desk.now)
+    desk.run(outbox)
+    server.shutdown()
+
+    assert [sent == noted for sent, noted in seen] == [True, True]
+    assert (refused.state, refused.sent_instance) == (DeliveryState.PARKED, "")  # it is not there
+    assert desk.rows(job)["sr"].sent_instance == seen[1][0]

@@ -185,3 +185,17 @@ def test_no_value_of_the_patient_is_told(desk: Desk) -> None:
     desk.run(desk.outbox(Scripted("stored"), inquiry=Knows(KnownStudy("SECRET-2", "SECRET^OTHER", "SECRET-A2"))))
 
     assert "SECRET" not in repr(desk.rows(job)) + repr(OURS)
+
+
+def test_a_study_that_was_known_once_is_given_all_the_patience_again(desk: Desk) -> None:
+    job = desk.owe()
+    archive = Knows(None)
+    outbox = desk.outbox(Scripted("later"), inquiry=archive)
+    looks = []
+    for known in (None, None, OURS, None, None):
+        archive.study = known
+        desk.run(outbox, after_s=10_000.0)
+        looks.append(desk.rows(job)["sr"].looks)
+
+    assert looks == [1, 2, 0, 1, 2]
+    assert desk.rows(job)["sr"].state is OWED

@@ -239,9 +239,9 @@ def test_a_study_of_which_something_is_owed_or_held_is_not_dropped(desk: Desk) -
     arrivals = Arrivals(desk.ledger.database)
 
     dropped = [arrivals.expire(before_s=1e9)]
-    for state in (DeliveryState.HELD, STORED):
+    for was, state in ((DeliveryState.OWED, DeliveryState.HELD), (DeliveryState.HELD, STORED)):
         for uid in (SEG, REPORT):
-            desk.deliveries.advance(uid, "pacs", state, "", now=desk.now)
+            desk.deliveries.advance(uid, "pacs", state, "", was=was, now=desk.now)
         dropped.append(arrivals.expire(before_s=1e9))
 
     assert dropped == [0, 0, 1]

@@ -164,7 +164,9 @@ def test_orthanc_takes_the_objects_and_gives_them_out_as_they_were(desk: Desk, t
         job = desk.owe()
         outbox = desk.outbox(stow(f"http://127.0.0.1:{orthanc.http_port}/dicom-web"))
         desk.run(outbox)
-        desk.deliveries.advance(SEG, "pacs", DeliveryState.OWED, "", now=desk.now, next_try_s=desk.now)
+        desk.deliveries.advance(
+            SEG, "pacs", DeliveryState.OWED, "", was=DeliveryState.STORED, now=desk.now, next_try_s=desk.now
+        )
         desk.run(outbox)  # once more, as after a crash
 
         assert desk.states(job) == [(DeliveryState.STORED, "0x0000")] * 2

@@ -6,7 +6,7 @@ import pytest
 from pydicom import dcmread
 
 from node import process
-from node.errors import GateError
+from node.errors import GateError, RulingError
 from node.ledger import Arrivals, Deliveries, open_database
 from node.ledger.ledger import Ledger
 from node.records import ResultRecord
@@ -69,4 +69,18 @@ def test_a_report_that_has_come_to_be_of_another_patient_is_not_approved(tmp_pat
         Decisions(desk.settings).approve(desk.job, **WHO)
 
     assert "SECRET" not in str(raised.value)
+    assert desk.owed() == []
+
+
+def test_nothing_is_recalled_or_approved_while_its_job_is_measured_again(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    Ledger(desk.database).reopen(desk.job)
+    files = list(desk.results.root.iterdir())
+
+    with pytest.raises(RulingError, match="it is being measured"):
+        Decisions(desk.settings).approve(desk.job, **WHO)
+    with pytest.raises(RulingError, match="it is being measured"):
+        Decisions(desk.settings).recall(desk.job, title="quality", name="Curie", text="wrong")
+
+    assert list(desk.results.root.iterdir()) == files  # no object was made for it
     assert desk.owed() == []

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import json
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -12,17 +13,18 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node.dicom.identifiers import InstanceUID
-from node.errors import SpoolError
-from node.findings import Findings, Location
-from node.jobs import priors, steps
+from node.findings import Findings, Location, Recognition
+from node.jobs import answers, priors, steps
 from node.ledger.ledger import Ledger
-from node.records import ResultRecord, Role
+from node.records import Predecessor, ResultRecord, Role
 from node.settings import AnalysisSettings, ReportSettings
 from node.spool import Results, Spool
 from tests.builders import part10
 from tests.jobs.test_rules_in_results import POST, PRE, Bench, site_rules
-from tests.report.builders import LESION, LESION_MM, WITH_LESION, built, evidence, items
+from tests.report.builders import LESION, LESION_MM, MEASUREMENTS, WITH_LESION, built, evidence, items
+from tests.report.builders import value as value_of
 
+EARLIER = Predecessor("2.25.1", "2.25.11", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.12")
 NAMED = "levels and a suspicion by EMG"
 NOW = replace(WITH_LESION, lesions=(replace(LESION, location=Location("L4", LESION_MM, None)),))
 
@@ -108,7 +110,7 @@ def test_without_a_date_of_its_own_a_study_is_compared_with_none_and_that_is_sai
     assert "PRI-2" in [one.code for one in findings.caveats]
 
 
-def test_what_cannot_be_read_is_no_prior_and_what_has_changed_on_disk_an_error(tmp_path: Path):
+def test_what_cannot_be_read_is_no_prior_and_what_has_changed_on_disk_is_left_out_and_that_is_said(tmp_path: Path):
     task = steps.Task({Role.POST: []}, AnalysisSettings(), ReportSettings(), dt.datetime(2026, 1, 2, tzinfo=dt.UTC))
     garbage = file_of(tmp_path, b"\0" * 128 + b"DICM" + b"\xff" * 400)
     broken = report()
@@ -116,10 +118,107 @@ def test_what_cannot_be_read_is_no_prior_and_what_has_changed_on_disk_an_error(t
     changed = replace(file_of(tmp_path, part10(report())), sha256="0" * 64)
 
     findings = priors.compared(NOW, replace(task, earlier=(garbage, file_of(tmp_path, part10(broken)))), header())
+    without = priors.compared(NOW, replace(task, earlier=(changed,), revised=changed), header())
 
-    assert findings.earlier == ()
-    with pytest.raises(SpoolError):
-        priors.compared(NOW, replace(task, earlier=(changed,)), header())
+    assert [one.lesions for one in findings.earlier] == [()]  # of the broken one nothing but that it is there
+    assert findings.caveats == NOW.caveats
+    assert without.earlier == ()
+    assert [one.code for one in without.caveats].count("PRI-3") == 1
+
+
+def test_a_foreign_report_that_numbers_itself_twice_stops_no_measurement(tmp_path: Path):
+    assert compared(tmp_path, report(InstanceNumber=[1, 2])).earlier == ()
+
+
+def of_revised(folder: Path, **attributes: Any) -> tuple[steps.Task, Findings]:
+    own = header()
+    made = report(StudyInstanceUID=own.StudyInstanceUID, StudyDate=own.StudyDate, **attributes)
+    task = steps.Task(
+        {Role.POST: []}, AnalysisSettings(), ReportSettings(), dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+        predecessor=EARLIER, revised=file_of(folder, part10(made)),
+    )  # fmt: skip
+    return task, priors.compared(NOW, task, own)
+
+
+def test_the_report_before_of_the_same_study_gives_its_tracks_and_is_replaced(tmp_path: Path):
+    task, findings = of_revised(tmp_path)
+
+    assert findings.lesions[0].tracking_uid is not None
+    assert priors.predecessor(task, header()) == EARLIER
+
+
+def test_the_report_before_of_another_patient_gives_no_tracks_and_is_not_replaced(tmp_path: Path):
+    task, findings = of_revised(tmp_path, PatientName="Roe^Richard")
+
+    assert findings.lesions[0].tracking_uid is None
+    assert "PRI-4" in [one.code for one in findings.caveats]
+    assert priors.predecessor(task, header()) is None
+
+
+def test_without_a_patient_id_the_report_before_of_the_same_study_is_still_replaced(tmp_path: Path):
+    task, _findings = of_revised(tmp_path, PatientID="")
+
+    assert priors.predecessor(task, header(PatientID="")) == EARLIER
+
+
+def test_results_that_are_held_back_because_of_an_earlier_one_go_out_without_it(tmp_path: Path):
+    measurement = MEASUREMENTS[NAMED]
+    (lesion,) = measurement.findings.lesions
+    (before,) = compared(tmp_path, report()).earlier
+    then = replace(before.lesions[0], volume_mm3=1e-310)  # nobody can write the change since
+    told = replace(lesion, tracking_uid=then.tracking_uid, prior=Recognition(then, "20250102", "chosen", "medium"))
+    findings = replace(measurement.findings, lesions=(told,), earlier=(replace(before, lesions=(then,)),))
+    task = steps.Task(
+        {Role.POST: []}, AnalysisSettings(), ReportSettings(), dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+        earlier=(file_of(tmp_path, part10(report())),),
+    )  # fmt: skip
+
+    answer = answers.answer(tmp_path, task, replace(measurement, findings=findings), evidence())
+
+    (sr,) = (dcmread(tmp_path / one["file"]) for one in answer["objects"] if one["role"] == "sr")
+    said = [value_of(one) for one in items(sr, "Qualitative Evaluations", "Comparison to previous studies")]
+    assert (answer["faults"], answer["quarantined"], "seg" in {one["role"] for one in answer["objects"]}) == (
+        [],
+        [],
+        True,
+    )
+    assert said == ["No earlier result was compared with."]
+
+
+def test_a_task_of_before_there_were_earlier_results_is_read():
+    task = steps.Task({}, AnalysisSettings(), ReportSettings(), dt.datetime(2026, 1, 2, tzinfo=dt.UTC))
+    values = json.loads(task.as_json())
+    del values["earlier"], values["revised"]
+
+    assert steps.Task.from_json(json.dumps(values)) == replace(task, inputs={}, earlier=())
+
+
+@pytest.mark.parametrize(
+    ("attributes", "moment", "may_be"),
+    [
+        ({}, "20260102101500", True),
+        ({"StudyDate": "20260103"}, "20260102101500", False),
+        ({"StudyDate": "20260102", "StudyTime": ""}, "20260102101500", False),
+        ({"StudyDate": "20260103"}, "", True),
+        ({"SeriesDescription": "Findings"}, "20260102101500", False),
+    ],
+)
+def test_only_a_report_of_ours_on_an_older_study_may_be_a_prior(attributes: dict[str, str], moment: str, may_be: bool):
+    assert priors.may_be_prior(report(**attributes), moment) is may_be
+
+
+def test_the_report_of_a_later_study_does_not_make_a_study_new(spool: Spool, ledger: Ledger, tmp_path: Path):
+    bench = Bench(spool, ledger, tmp_path)
+    earlier, later = ({"StudyDate": day} for day in ("20250101", "20250102"))
+    bench.receive(1, **PRE, study=OTHER, **later)
+    bench.receive(2, **POST, study=OTHER, **later)
+    bench.job()
+    reported(bench)  # on a study of 2025-01-02
+
+    bench.receive(1, **PRE, **earlier)
+    bench.receive(2, **POST, **earlier)
+
+    assert bench.job().earlier == ()
 
 
 OTHER = "2.25.2000"

@@ -5,6 +5,7 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node import process
+from node.errors import ReplayError, SpoolError
 from node.findings import Side
 from node.jobs import answers, steps
 from node.ledger import Arrivals, open_database
@@ -118,6 +120,8 @@ def test_a_lesion_keeps_its_track_in_a_later_study_and_a_replay_gives_the_same(d
     assert "0 mm apart in one frame of reference; confidence high" in str(change)
     assert "(+0 %)" in str(change)
     assert (again.differences, again.compared > 100) == ((), True)
+    with pytest.raises(SpoolError):  # a job would go on without the earlier result, a replay does not
+        replay(desk.settings, later.SOPInstanceUID)
 
 
 def test_a_report_that_there_is_no_result_comes_out_again(desk: Desk, tmp_path: Path) -> None:
@@ -133,3 +137,19 @@ def test_a_report_that_there_is_no_result_comes_out_again(desk: Desk, tmp_path: 
 
     assert again.differences == ()
     assert again.compared > 10
+
+
+def test_a_report_of_another_attempt_of_its_job_is_not_replayed(desk: Desk, tmp_path: Path) -> None:
+    nobody = AnalysisSettings.model_construct(**{**AnalysisSettings().model_dump(), "segmenter": "of-nobody"})
+    task = task_of(tmp_path, study("HFS", Side.LEFT).of, analysis=nobody)
+    work = tmp_path / "work"
+    work.mkdir()
+    task.write(work)
+    code = answers.NOT_MEASURED
+    told = desk.settle(task, steps.refuse(str(work), code, answers.REFUSALS[code]), work)
+
+    retried = replace(task, started=STARTED + dt.timedelta(hours=1), manifest="2")
+    desk.ledger.note_task(desk.job.id, retried.as_json())
+
+    with pytest.raises(ReplayError, match="tried again since"):
+        replay(desk.settings, told.SOPInstanceUID)

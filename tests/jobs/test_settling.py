@@ -6,7 +6,7 @@ import pytest
 
 from node.console import Console
 from node.dicom.identifiers import InstanceUID
-from node.errors import SpoolError
+from node.errors import RulingError, SpoolError
 from node.jobs.pipeline import inputs_of
 from node.ledger import Arrivals
 from node.ledger.ledger import Ledger
@@ -114,7 +114,8 @@ def test_a_failed_job_whose_answer_was_recalled_is_not_tried_again(bench: Bench)
     note = replace(answer, sop_instance=InstanceUID("2.25.92"), role="ko")
     Rulings(bench.database).recall(job, note, "Curie", "wrong", now=4.0)
 
-    assert console(bench).retry(job) == ""
+    with pytest.raises(RulingError, match="recalled; to measure the study anew: force-complete"):
+        console(bench).retry(job)
     assert bench.state(job) is JobState.FAILED
 
 

@@ -369,7 +369,9 @@ def test_a_study_expires_when_its_job_is_settled_and_its_results_are_delivered(
     expired = [arrivals.expire(before_s=1e9)]
     settle(ledger, job)
     expired.append(arrivals.expire(before_s=1e9))
-    Deliveries(ledger.database).advance(f"2.25.9.{job.generation}", "pacs", DeliveryState.STORED, "0x0000", now=300.0)
+    Deliveries(ledger.database).advance(
+        f"2.25.9.{job.generation}", "pacs", DeliveryState.STORED, "0x0000", was=DeliveryState.OWED, now=300.0
+    )
     expired.append(arrivals.expire(before_s=1e9))
 
     assert expired == [0, 0, 1]

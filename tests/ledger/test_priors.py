@@ -79,7 +79,7 @@ def test_what_waits_for_review_or_was_recalled_does_not_count(
     waiting = priors.made(job)
     rulings = Rulings(database)
     verified = ResultRecord(InstanceUID("2.25.9.1"), SR, first, "sr", "verified")
-    rulings.approve(first, [verified], {"pacs": ["2.25.9.1"]}, "Curie", "seen", now=60.0)
+    rulings.approve(first, [verified], {"pacs": ["2.25.9.1"]}, "Curie", "seen", report="2.25.9.a", now=60.0)
     approved = priors.made(job)
     rulings.recall(first, ResultRecord(InstanceUID("2.25.9.2"), "1.2", first, "ko", "note"), "Curie", "wrong", now=61.0)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from node.dicom.identifiers import InstanceUID
+from node.errors import RulingError
 from node.ledger import Arrivals, Database, Deliveries
 from node.ledger.ledger import Ledger
 from node.ledger.rulings import Rulings
@@ -49,7 +50,9 @@ def test_approval_owes_what_it_frees_and_counts_once(database: Database, ledger:
     made = [ResultRecord(VERIFIED, "1.2.4", job, "sr", "c.dcm")]
     rulings = Rulings(database)
 
-    done = [rulings.approve(job, made, {"pacs": [SEG, VERIFIED]}, "Curie", "seen", now=4.0) for _ in range(2)]
+    done = [
+        rulings.approve(job, made, {"pacs": [SEG, VERIFIED]}, "Curie", "seen", report=SR, now=4.0) for _ in range(2)
+    ]
 
     assert done == ["", "it is approved already"]
     assert owed(database, job) == {(SEG, "pacs"), (VERIFIED, "pacs")}
@@ -62,7 +65,7 @@ def test_what_is_rejected_is_never_owed_nor_approved(database: Database, ledger:
 
     assert rulings.reject(job, "Curie", "motion", now=4.0)
 
-    assert rulings.approve(job, [], {"pacs": [SR]}, "Curie", "seen", now=5.0) == "it is rejected already"
+    assert rulings.approve(job, [], {"pacs": [SR]}, "Curie", "seen", report=SR, now=5.0) == "it is rejected already"
     assert (owed(database, job), ruling(database, job)) == (set(), Ruling.REJECTED)
 
 
@@ -78,8 +81,9 @@ def test_a_recall_tells_all_that_hold_results_and_sends_no_more_of_them(
 ) -> None:
     settle(ledger, job)
     deliveries = Deliveries(database)
-    deliveries.advance(SEG, "pacs", DeliveryState.STORED, "0x0000", now=4.0, attempts=1)
-    deliveries.advance(SR, "other", DeliveryState.HELD, "another patient", now=4.0)  # nothing of it went there
+    deliveries.advance(SEG, "pacs", DeliveryState.STORED, "0x0000", was=DeliveryState.OWED, now=4.0, attempts=1)
+    # Nothing of it went there.
+    deliveries.advance(SR, "other", DeliveryState.HELD, "another patient", was=DeliveryState.OWED, now=4.0)
 
     told = Rulings(database).recall(job, ResultRecord(NOTE, "1.2.5", job, "ko", "d.dcm"), "Curie", "wrong", now=5.0)
 
@@ -122,7 +126,7 @@ def test_results_cannot_be_approved_while_something_newer_of_their_study_is_ther
     rulings = Rulings(database)
 
     def why() -> str:
-        return rulings.approve(job, [], {"pacs": [SR]}, "Curie", "seen", now=9.0)
+        return rulings.approve(job, [], {"pacs": [SR]}, "Curie", "seen", report=SR, now=9.0)
 
     grow(arrivals, 1)
     gathering = why()
@@ -146,7 +150,7 @@ def test_results_of_a_study_that_is_held_cannot_be_approved(
     other = replace(FIRST.origin, sop_instance="2.25.1.7", patient_id="ANOTHER")
     arrivals.enter([replace(FIRST, place=replace(FIRST.place, offset=8192), origin=other)], now=6.0)
 
-    why = Rulings(database).approve(job, [], {"pacs": [SR]}, "Curie", "seen", now=9.0)
+    why = Rulings(database).approve(job, [], {"pacs": [SR]}, "Curie", "seen", report=SR, now=9.0)
 
     assert why == "its study is held: it contradicts itself"
     assert ruling(database, job) is Ruling.WAITING
@@ -160,7 +164,7 @@ def test_what_a_retry_makes_waits_for_a_decision_of_its_own(
     ledger.settle(job, "not measured", [refusal], {"pacs": {"sr"}}, now=3.0, review=True)
     if decided is Ruling.APPROVED:
         made = ResultRecord(VERIFIED, "1.2.4", job, "sr", "v.dcm")
-        rulings.approve(job, [made], {"pacs": [VERIFIED]}, "Curie", "seen", now=4.0)
+        rulings.approve(job, [made], {"pacs": [VERIFIED]}, "Curie", "seen", report=NOTE, now=4.0)
     elif decided is Ruling.REJECTED:
         rulings.reject(job, "Curie", "no", now=4.0)
     ledger.reopen(job)
@@ -179,7 +183,7 @@ def test_an_answer_that_was_sent_holds_until_it_is_recalled_whatever_becomes_of_
     rulings = Rulings(database)
     ledger.settle(job, "not measured", [ResultRecord(SEG, "1.2.4", job, "sr", "r.dcm")], {}, now=3.0, review=True)
     made = ResultRecord(VERIFIED, "1.2.4", job, "sr", "v.dcm")
-    rulings.approve(job, [made], {"pacs": [VERIFIED]}, "Curie", "seen", now=4.0)
+    rulings.approve(job, [made], {"pacs": [VERIFIED]}, "Curie", "seen", report=SEG, now=4.0)
     ledger.settle(job, "findings", [ResultRecord(SR, "1.2.4", job, "sr", "b.dcm")], {}, now=5.0, review=True)
     grow(arrivals, 1)
     (newer,) = close(ledger, now=7.0)
@@ -223,3 +227,70 @@ def test_what_people_decided_against_is_not_made_again_and_hides_nothing_that_ho
     assert ledger.note_inputs(third.id, "first") == f"repeats {job}"
     assert ledger.note_inputs(third.id, "second") == f"repeats {second.id}, which was {ruled}"
     assert ledger.note_inputs(third.id, "third") == ""
+
+
+@pytest.mark.parametrize("review", [True, False])
+def test_nothing_is_decided_about_the_results_of_a_job_that_is_measured_again(
+    database: Database, ledger: Ledger, job: str, review: bool
+) -> None:
+    rulings, note = Rulings(database), ResultRecord(NOTE, "1.2.5", job, "ko", "d.dcm")
+    settle(ledger, job, review=review)
+    ledger.reopen(job)
+    before = owed(database, job), ruling(database, job)
+
+    obstacle = rulings.obstacle(job)
+    approved = rulings.approve(job, [], {"pacs": [SEG]}, "Curie", "seen", report=SR, now=4.0)
+    with pytest.raises(RulingError, match="it is being measured"):
+        rulings.recall(job, note, "Curie", "wrong", now=4.0)
+
+    assert obstacle == approved == "it is being measured: wait for the end of that, or cancel it first"
+    assert (owed(database, job), ruling(database, job)) == before
+    ledger.fail(job, "cancelled", now=5.0)
+    if not review:
+        assert rulings.recall(job, note, "Curie", "wrong", now=6.0) == ["other", "pacs"]
+
+
+def test_a_report_is_not_approved_that_a_retry_has_replaced_since_it_was_looked_at(
+    database: Database, ledger: Ledger, job: str
+) -> None:
+    ledger.settle(job, "not measured", [ResultRecord(NOTE, "1.2.4", job, "sr", "r.dcm")], {}, now=3.0, review=True)
+    ledger.reopen(job)
+    settle(ledger, job, review=True)
+
+    why = Rulings(database).approve(job, [], {"pacs": [SEG]}, "Curie", "seen", report=NOTE, now=4.0)
+
+    assert (why, owed(database, job)) == ("it has another report by now", set())
+
+
+def test_a_job_whose_results_were_recalled_is_not_reopened(database: Database, ledger: Ledger, job: str) -> None:
+    settle(ledger, job)
+    reopened = ledger.reopen(job)
+    settle(ledger, job)
+    Rulings(database).recall(job, ResultRecord(NOTE, "1.2.5", job, "ko", "d.dcm"), "Curie", "wrong", now=5.0)
+
+    assert (reopened, ledger.reopen(job)) == (True, False)
+    assert ledger.job_rows(1, ids=[job])[0].settled_s is not None
+
+
+@pytest.mark.parametrize("ruled", [Ruling.REJECTED, Ruling.RECALLED, None])
+def test_a_study_is_measured_anew_on_demand_when_its_last_results_do_not_hold(
+    database: Database, ledger: Ledger, job: str, ruled: Ruling | None
+) -> None:
+    rulings = Rulings(database)
+    study = ledger.study_rows()[0].alias
+    ledger.note_inputs(job, "digest")
+    settle(ledger, job, review=ruled is Ruling.REJECTED)
+    ledger.fail(job, "failed", now=3.5)
+    if ruled is Ruling.REJECTED:
+        rulings.reject(job, "Curie", "no", now=4.0)
+    elif ruled is Ruling.RECALLED:
+        rulings.recall(job, ResultRecord(NOTE, "1.2.5", job, "ko", "d.dcm"), "Curie", "wrong", now=4.0)
+
+    forced = ledger.force(study, "root", now=5.0)
+
+    assert forced is (ruled is not None)
+    if forced:
+        assert ledger.gathering()[0].forced_by == "root"
+        (newer,) = close(ledger, now=6.0)
+        assert ledger.note_inputs(newer.id, "digest") == ""  # a failure is nothing that another repeats
+        assert not ledger.force(study, "root", now=7.0)  # it is at it

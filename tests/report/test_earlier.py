@@ -9,9 +9,10 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node.delivery.fallback import fitted
+from node.dicom.moments import study_began
 from node.findings import EarlierResult, Findings, Location, Measurement, Recognition
 from node.report import gate
-from node.report.earlier import acquired, is_of_patient, read_report
+from node.report.earlier import is_of_patient, read_report
 from node.report.pages import draw_lesion
 from tests.report.builders import (
     LESION,
@@ -137,6 +138,40 @@ def test_an_identifier_that_we_do_not_write_is_not_taken_over():
 
 
 @pytest.mark.parametrize(
+    ("name", "value"), [("Volume", 0), ("Volume", -3), ("Long axis", -1), ("Relative signal enhancement", -130)]
+)
+def test_a_lesion_with_a_number_that_cannot_be_is_not_read(name: str, value: int):
+    made = deepcopy(built(NAMED))
+    for item in items(group(made), name):
+        for measured in item.MeasuredValueSequence:
+            measured.NumericValue = measured.FloatingPointValue = value
+
+    result = read_report(made["sr"])
+
+    assert result is not None
+    assert result.lesions == ()
+
+
+def test_lesions_that_repeat_a_track_are_not_read():
+    report = deepcopy(built(NAMED)["sr"])
+    (container,) = items(report, "Imaging Measurements")
+    container.ContentSequence = [*container.ContentSequence, *deepcopy(items(container, "Measurement Group"))]
+
+    result = read_report(report)
+
+    assert result is not None
+    assert result.lesions == ()
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
+def test_a_report_that_cannot_be_referred_to_is_not_read(keyword: str):
+    report = deepcopy(built()["sr"])
+    setattr(report, keyword, "")
+
+    assert read_report(report) is None
+
+
+@pytest.mark.parametrize(
     ("keyword", "theirs", "same"),
     [
         ("PatientID", "PVM0002", False),
@@ -182,7 +217,7 @@ def test_the_moment_of_a_study_is_as_much_as_its_header_says():
     (bare,) = deepcopy([header])
     bare.StudyTime = None
 
-    assert (acquired(header), acquired(bare), acquired(Dataset())) == ("20260102101500", "20260102", "")
+    assert (study_began(header), study_began(bare), study_began(Dataset())) == ("20260102101500", "20260102", "")
 
 
 def test_a_recognized_lesion_has_its_earlier_track_in_report_and_segmentation():
@@ -243,7 +278,7 @@ def test_the_earlier_report_is_other_evidence():
 @pytest.mark.parametrize(
     ("findings", "sentence"),
     [
-        (WITHOUT_LESION, "No earlier result of this node to compare with."),
+        (WITHOUT_LESION, "No earlier result was compared with."),
         (REFUSED, "Not compared with earlier results."),
         (
             replace(REFUSED, earlier=(EarlierResult("2.25.1", "2.25.2", "1.2.3", "2.25.3", "20250102", "0.1.0", ()),)),
@@ -307,6 +342,20 @@ def test_what_an_earlier_result_does_not_tell_does_not_leave(seed: Callable[[dic
     found = gate.faults(tuple(made.values()), SOURCES, compared_findings().earlier)
 
     assert any(message in fault for fault in found), found
+
+
+def test_a_lesion_that_the_newest_result_lists_as_well_may_be_compared_with_an_older_one():
+    (compared_with,) = compared_findings().earlier
+    newest = replace(
+        compared_with,
+        sop_instance="2.25.64",
+        lesions=tuple(replace(one, level="L2", volume_mm3=1.0) for one in compared_with.lesions),
+    )
+
+    made = tuple(compared().values())
+
+    assert gate.faults(made, SOURCES, [newest, compared_with]) == []
+    assert any("is not what the earlier result told" in fault for fault in gate.faults(made, SOURCES, [newest]))
 
 
 def test_a_track_of_an_earlier_lesion_on_the_other_side_does_not_leave():

@@ -429,6 +429,8 @@ def test_our_own_earlier_reports_are_asked_for_at_once_and_are_there_for_the_job
     assert bench.held_of(older) == {f"{older}.9": 1}
     assert gathered.study == study
     assert len(Priors(held.ledger.database).received(job.id)) == 1
+    arrive(held, spine(older, 1, PatientID=patient, StudyDate="20250101"))  # to be measured, as any other
+    assert [one.study for one in held.ledger.gathering()] == [older]
 
 
 @pytest.mark.parametrize(

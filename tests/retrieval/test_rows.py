@@ -214,3 +214,44 @@ def test_what_was_pulled_is_shown_of_its_study_and_of_the_one_that_it_was_pulled
         (row,) = retrievals.rows(failed_after_s=0.0, done_after_s=0.0, study=study)
         assert (row.study, row.series, row.state) == (alias(PRIOR), alias("2.25.50.1"), "done")
     assert retrievals.rows(failed_after_s=0.0, done_after_s=0.0, study="2.25.99") == []
+
+
+def test_a_study_of_which_reports_alone_were_asked_for_is_measured_once_its_images_are_sent(
+    retrievals: Retrievals, arrivals: Arrivals, ledger: Ledger
+) -> None:
+    ask(retrievals, wanted("2.25.50.1", study=PRIOR, reason=RetrievalReason.RESULT))
+    arrivals.enter([received(8, study=PRIOR, series="2.25.50.1", sop_instance="2.25.50.1.1")], now=11.0)
+    end(retrievals, RetrievalState.DONE)
+    alone = [one.study for one in ledger.gathering()], retrievals.keep_priors(seen_before_s=100.0, now=100.0)
+
+    arrivals.enter([received(9, study=PRIOR, series="2.25.50.2", sop_instance="2.25.50.2.1")], now=101.0)
+
+    assert alone == ([STUDY], [alias(PRIOR)])
+    assert {one.study for one in ledger.gathering()} == {STUDY, PRIOR}
+    assert retrievals.keep_priors(seen_before_s=1000.0, now=1000.0) == []
+    assert PRIOR in [one.study for one in retrievals.resting(seen_after_s=0.0, seen_before_s=1e9)]
+    for reason in (RetrievalReason.PRIOR, RetrievalReason.RESULT):  # it is no prior any more, nor becomes one
+        assert ask(retrievals, wanted("2.25.50.3", study=PRIOR, reason=reason)) == 0
+
+
+def test_a_study_of_which_images_are_pulled_after_its_report_is_a_prior(
+    retrievals: Retrievals, arrivals: Arrivals, ledger: Ledger
+) -> None:
+    ask(retrievals, wanted("2.25.50.1", study=PRIOR, reason=RetrievalReason.RESULT))
+    arrivals.enter([received(8, study=PRIOR, series="2.25.50.1", sop_instance="2.25.50.1.1")], now=11.0)
+
+    assert ask(retrievals, wanted("2.25.50.2", study=PRIOR, reason=RetrievalReason.PRIOR)) == 1
+    for number in (2, 3):
+        instance = {"study": PRIOR, "series": f"2.25.50.{number}", "sop_instance": f"2.25.50.{number}.1"}
+        arrivals.enter([received(8 + number, **instance)], now=12.0)
+        assert [one.study for one in ledger.gathering()] == [STUDY]
+
+
+def test_a_study_of_which_a_report_was_pulled_can_be_adopted(
+    retrievals: Retrievals, arrivals: Arrivals, ledger: Ledger
+) -> None:
+    ask(retrievals, wanted("2.25.50.1", study=PRIOR, reason=RetrievalReason.RESULT))
+    arrivals.enter([received(8, study=PRIOR, series="2.25.50.1", sop_instance="2.25.50.1.1")], now=11.0)
+
+    assert retrievals.adopt(alias(PRIOR), now=12.0)
+    assert {one.study for one in ledger.gathering()} == {STUDY, PRIOR}

@@ -25,6 +25,9 @@ def _contract() -> str:
 @pytest.fixture(scope="module")
 def back() -> tuple[Array, np.ndarray]:
     """Three slices of one lumbar back, exposed alike: image, and sides."""
+    # From 529 on: the first is a back that the network outlines well (Dice 0.97) and accepts, for these tests are about
+    # sides and neighbours. Of the first 14 lumbar backs 4 have a side below 0.85, and one more is refused (model
+    # 2.19500): how good the network is, `training.evaluate` tells.
     for seed in range(HELD_OUT + 529, HELD_OUT + 600):
         drawn = anatomy.draw(np.random.default_rng(seed))
         if 2.5 < drawn.level < 3.5:

@@ -1,7 +1,7 @@
 """Comparison: what is said of earlier results, against what those tell."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as standard
@@ -18,9 +18,9 @@ _DIGITS = 1e-5  # relative: values are written with six digits
 
 def with_earlier(made: Sequence[Dataset], earlier: Sequence[EarlierResult]) -> Iterator[str]:
     """Yield where objects say of earlier results what those do not tell, or refer to others."""
-    known: dict[str, EarlierLesion] = {}
-    for result in reversed(earlier):
-        known |= {one.tracking_uid: one for one in result.lesions}
+    known: dict[str, list[EarlierLesion]] = {}  # by Tracking UID: a lesion may be in several results, newest first
+    for lesion in (one for result in earlier for one in result.lesions):
+        known.setdefault(lesion.tracking_uid, []).append(lesion)
     reports = {one.sop_instance for one in earlier}
     for dataset in filter(is_sr, made):
         referred = {
@@ -35,13 +35,16 @@ def with_earlier(made: Sequence[Dataset], earlier: Sequence[EarlierResult]) -> I
                 yield from _of_group(group, known)
 
 
-def _of_group(group: Dataset, known: dict[str, EarlierLesion]) -> Iterator[str]:
+def _of_group(group: Dataset, known: Mapping[str, Sequence[EarlierLesion]]) -> Iterator[str]:
     uids = [text(item, "UID") for item in children(group, codes.TRACKING_UNIQUE_IDENTIFIER)]
-    before = next((known[uid] for uid in uids if uid in known), None)
-    if before is None:
-        if any(children(group, name) for name in _COMPARED):
-            yield "GATE-TRACKING a lesion is compared with an earlier one, and has not its Tracking UID"
-        return
+    same = [before for uid in uids for before in known.get(uid, ())]
+    if same:  # which of them it was compared with is not told: what fits one of them may be right
+        yield from min((list(_against(group, before)) for before in same), key=len)
+    elif any(children(group, name) for name in _COMPARED):
+        yield "GATE-TRACKING a lesion is compared with an earlier one, and has not its Tracking UID"
+
+
+def _against(group: Dataset, before: EarlierLesion) -> Iterator[str]:
     names = [text(item, "TextValue") for item in children(group, codes.TRACKING_IDENTIFIER)]
     if names != [before.tracking_identifier]:
         yield "GATE-TRACKING a lesion has the Tracking UID of an earlier one, and another Tracking Identifier"
