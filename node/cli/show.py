@@ -2,7 +2,6 @@
 
 import json
 import time
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,7 +11,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-@cache
 def screen(*, stderr: bool = False) -> "Screen":
     """Return the terminal; only who shows something pays for it, for the receiver counts its memory."""
     from rich.console import Console as Screen
