@@ -5,6 +5,7 @@ both sides; whoever reads a report looks at name and day of birth as well. A stu
 """
 
 from node.ledger.database import Database
+from node.ledger.rulings import LAST_RULING
 from node.records import Place, ResultRole, Ruling, StudyState
 
 _MOST = 20  # reports of each kind; chosen, a patient has few
@@ -16,7 +17,6 @@ _OTHER_STUDIES = f"""
         AND study.uid != own.uid AND study.state != '{StudyState.HELD}'
 """
 _OF_JOB = "own_job.id = ? AND trim(own.patient_id, ' ' || char(0)) != ''"
-_LAST_RULING = "(SELECT ruling FROM ruling WHERE ruling.job = job.id ORDER BY ruling.id DESC LIMIT 1)"
 # Of each study the last one that holds: approved, or never reviewed.
 _MADE = f"""
     SELECT path FROM (
@@ -26,7 +26,7 @@ _MADE = f"""
         {_OTHER_STUDIES}
         JOIN job ON job.study = study.uid
         JOIN result ON result.job = job.id AND result.role = '{ResultRole.SR}'
-        WHERE {_OF_JOB} AND coalesce({_LAST_RULING}, '{Ruling.APPROVED}') = '{Ruling.APPROVED}'
+        WHERE {_OF_JOB} AND coalesce({LAST_RULING}, '{Ruling.APPROVED}') = '{Ruling.APPROVED}'
     )
     WHERE place = 1
     ORDER BY first_seen_s DESC, path

@@ -11,10 +11,10 @@ from node.dicom.references import CommitmentReport
 from node.eventlog import Event
 from node.ledger.database import Database
 from node.ledger.deliveries import IS_PASSED_OVER
+from node.ledger.rulings import LAST_RULING
 from node.records import DeliveryState, Ruling
 
-_LAST_RULING = "(SELECT ruling FROM ruling WHERE ruling.job = result.job ORDER BY id DESC LIMIT 1)"
-_IS_RECALLED = f"coalesce({_LAST_RULING}, '') = '{Ruling.RECALLED}'"
+_IS_RECALLED = f"coalesce({LAST_RULING}, '') = '{Ruling.RECALLED}'"
 _IS_NOTE = "result.rowid = (SELECT max(rowid) FROM result AS last WHERE last.job = result.job)"  # of a recalled job
 _ASKED = f"""
     SELECT delivery.sop_instance, delivery.destination,

@@ -19,8 +19,9 @@ from node.records import (
 
 _TURN = 100  # retrievals; chosen
 _PRIORS = (RetrievalReason.PRIOR, RetrievalReason.RESULT)
-# As `conditions.IS_PRIOR`.
-_IS_PRIOR = f"""(
+# What was pulled as a prior is of an older study, and is not measured. One of which reports of ours alone were asked
+# for is that only as long as nothing else of it is here: its images may be sent to be measured.
+IS_PRIOR = f"""(
     EXISTS (
         SELECT 1 FROM retrieval AS mark
         WHERE mark.study = study.uid AND mark.reason = '{RetrievalReason.PRIOR}'
@@ -41,7 +42,7 @@ _RESTING = f"""
     JOIN instance ON instance.study = study.uid AND NOT instance.contradicts
     WHERE study.state IN ('{StudyState.GATHERING}', '{StudyState.MEASURABLE}', '{StudyState.NOT_ELIGIBLE}')
         AND study.last_seen_s BETWEEN ? AND ?
-        AND (? OR NOT {_IS_PRIOR})
+        AND (? OR NOT {IS_PRIOR})
     GROUP BY study.uid, instance.series
     ORDER BY study.last_seen_s, study.uid
 """
@@ -70,7 +71,7 @@ _ASK_AGAIN = f"""
 _KEEP_PRIORS = f"""
     UPDATE study
     SET state = '{StudyState.NOT_ELIGIBLE}', reason = 'prior of another study: kept, not measured', since_s = ?
-    WHERE state = '{StudyState.GATHERING}' AND last_seen_s < ? AND {_IS_PRIOR}
+    WHERE state = '{StudyState.GATHERING}' AND last_seen_s < ? AND {IS_PRIOR}
         AND NOT EXISTS (
             SELECT 1 FROM retrieval WHERE retrieval.study = study.uid AND retrieval.state = '{RetrievalState.ASKED}'
         )
@@ -90,7 +91,7 @@ _SHOWN = f"""
 """
 _PRIOR_NAMED = f"""
     SELECT uid FROM study
-    WHERE :name IN (uid, alias) AND state IN ('{StudyState.GATHERING}', '{StudyState.NOT_ELIGIBLE}') AND {_IS_PRIOR}
+    WHERE :name IN (uid, alias) AND state IN ('{StudyState.GATHERING}', '{StudyState.NOT_ELIGIBLE}') AND {IS_PRIOR}
 """
 # The rows stay: by them nobody asks for these series again.
 _IS_NO_PRIOR = f"""
@@ -268,7 +269,7 @@ def _enter(connection: sqlite3.Connection, one: Wanted, most_series: int, now: f
 
 def _may_be_new(connection: sqlite3.Connection, one: Wanted, most_series: int, known: Collection[str]) -> bool:
     """Return whether a series may be asked for that nobody was asked for yet; `known` are studies that we know."""
-    is_prior = f"SELECT 1 FROM study WHERE uid = ? AND {_IS_PRIOR}"
+    is_prior = f"SELECT 1 FROM study WHERE uid = ? AND {IS_PRIOR}"
     of_older_study = one.reason in _PRIORS and one.study in known
     if of_older_study and connection.execute(is_prior, (one.study,)).fetchone() is None:
         return False

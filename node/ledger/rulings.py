@@ -13,6 +13,7 @@ from node.ledger.database import Database
 from node.records import DeliveryState, ResultRecord, ResultRole, Ruling, StudyState
 
 _INSERT = "INSERT INTO ruling (job, ruling, who, reason, decided_s) VALUES (?, ?, ?, ?, ?)"
+LAST_RULING = "(SELECT ruling FROM ruling WHERE ruling.job = result.job ORDER BY ruling.id DESC LIMIT 1)"  # of a result
 _LAST = "SELECT ruling, who, reason, decided_s FROM ruling WHERE job = ? ORDER BY id DESC LIMIT 1"
 _WAITING = f"""
     SELECT job.id, study.alias, ruling.decided_s

@@ -17,6 +17,7 @@ from node import process
 from node.errors import ReplayError, SpoolError
 from node.findings import Side
 from node.jobs import answers, steps
+from node.jobs.steps import Task
 from node.ledger import Arrivals, open_database
 from node.ledger.ledger import Ledger
 from node.records import ResultRecord, Role
@@ -124,14 +125,20 @@ def test_a_lesion_keeps_its_track_in_a_later_study_and_a_replay_gives_the_same(d
         replay(desk.settings, later.SOPInstanceUID)
 
 
-def test_a_report_that_there_is_no_result_comes_out_again(desk: Desk, tmp_path: Path) -> None:
+def told_that_there_is_no_result(desk: Desk, folder: Path) -> tuple[Task, Dataset]:
+    """Settle a job whose measurement did not end; return its task, and the report that says so."""
     nobody = AnalysisSettings.model_construct(**{**AnalysisSettings().model_dump(), "segmenter": "of-nobody"})
-    task = task_of(tmp_path, study("HFS", Side.LEFT).of, analysis=nobody)
-    work = tmp_path / "work"
+    task = task_of(folder, study("HFS", Side.LEFT).of, analysis=nobody)
+    work = folder / "work"
     work.mkdir()
     task.write(work)
     code = answers.NOT_MEASURED
     told = desk.settle(task, steps.refuse(str(work), code, answers.REFUSALS[code]), work)
+    return task, told
+
+
+def test_a_report_that_there_is_no_result_comes_out_again(desk: Desk, tmp_path: Path) -> None:
+    _task, told = told_that_there_is_no_result(desk, tmp_path)
 
     again = replay(desk.settings, told.SOPInstanceUID)
 
@@ -140,13 +147,7 @@ def test_a_report_that_there_is_no_result_comes_out_again(desk: Desk, tmp_path: 
 
 
 def test_a_report_of_another_attempt_of_its_job_is_not_replayed(desk: Desk, tmp_path: Path) -> None:
-    nobody = AnalysisSettings.model_construct(**{**AnalysisSettings().model_dump(), "segmenter": "of-nobody"})
-    task = task_of(tmp_path, study("HFS", Side.LEFT).of, analysis=nobody)
-    work = tmp_path / "work"
-    work.mkdir()
-    task.write(work)
-    code = answers.NOT_MEASURED
-    told = desk.settle(task, steps.refuse(str(work), code, answers.REFUSALS[code]), work)
+    task, told = told_that_there_is_no_result(desk, tmp_path)
 
     retried = replace(task, started=STARTED + dt.timedelta(hours=1), manifest="2")
     desk.ledger.note_task(desk.job.id, retried.as_json())
