@@ -22,7 +22,7 @@ from rich.console import Console
 
 from benchmarks.blast import CALLED
 from benchmarks.peers import Receiver, Start, receivers
-from benchmarks.processes import find_program, free_port, running
+from benchmarks.processes import find_program, running
 from benchmarks.sheet import Sheet
 from node.calling import Caller
 from node.delivery import DicomStorage, Outbox
@@ -31,6 +31,7 @@ from node.ledger.engine import engine_of
 from node.ledger.schema import delivery, job, result, study
 from node.records import DeliveryState
 from node.settings import DeliverySettings, DestinationSettings, TlsSettings
+from node.simulator.loopback import free_port
 from node.spool import Results
 
 _OBJECTS, _ROUNDS = 200, 5

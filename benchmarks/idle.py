@@ -12,7 +12,8 @@ from benchmarks import blast
 from benchmarks.load import WARM_UP
 from benchmarks.peers import Receiver, Start
 from benchmarks.places import Place
-from benchmarks.processes import Running, cpu_s, free_port, resident_mb, running
+from benchmarks.processes import Running, cpu_s, resident_mb, running
+from node.simulator.loopback import free_port
 
 _WATCH_S = 4.0
 _CONNECTED_S = 2.0  # until all connections are there, those that wait in the receiver's queue included

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from node.simulator.loopback import listens
 
 _START_S = 60.0
 _STOP_S = 30.0  # our node lets running jobs end for 20 s
@@ -122,7 +123,7 @@ def running(command: Sequence[str], environment: Mapping[str, str], port: int, l
     process = psutil.Process(child.pid)
     try:
         deadline = time.monotonic() + _START_S
-        while not _listens(port):
+        while not listens(port):
             if child.poll() is not None or time.monotonic() > deadline:
                 raise DiedError("does not listen")
             time.sleep(0.05)
@@ -132,12 +133,6 @@ def running(command: Sequence[str], environment: Mapping[str, str], port: int, l
         raise
     finally:
         _stop(child, process)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def find_program(*candidates: str) -> str | None:
@@ -188,11 +183,6 @@ def _words(process: psutil.Process) -> list[str]:
 
 def _tail(log: Path) -> str:
     return " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])[-400:] or "nothing"
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _stop(child: subprocess.Popen[bytes], process: psutil.Process) -> None:

@@ -16,7 +16,8 @@ from benchmarks import blast
 from benchmarks.load import WARM_UP, Instance, Load, write_files
 from benchmarks.peers import Receiver, Start
 from benchmarks.places import NoRoomError, Place
-from benchmarks.processes import DiedError, Meter, Used, find_program, free_port, running
+from benchmarks.processes import DiedError, Meter, Used, find_program, running
+from node.simulator.loopback import free_port
 
 _WARM_UP_FROM = 900_000  # numbers of its UIDs, which no load reaches
 Sender = Callable[[int, Sequence[Instance], int], float]

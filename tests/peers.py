@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,13 +13,8 @@ from typing import Any
 
 from node.console import Console
 from node.settings import Settings, read_settings
+from node.simulator.loopback import free_port, listens
 from tests.conftest import ROOT, needs
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 60.0, *, what: str = "a condition") -> Any:
@@ -30,11 +24,6 @@ def until(condition: Callable[[], Any], timeout_s: float = 60.0, *, what: str = 
         assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain for {what}"
         time.sleep(0.1)
     return value
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Orthanc:

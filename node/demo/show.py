@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from node.errors import NodeError
 from node.settings import Settings, read_settings
 from node.simulator import SimulatedStudy, demo_recipes, simulate, write
 from node.simulator.archive import Archive
+from node.simulator.loopback import free_port, listens
 from node.simulator.scanner import push
 
 _TIME_LIMIT_S = 110.0
@@ -95,7 +95,7 @@ def run_demo(out: Path, screen: Screen, *, keep: bool) -> None:
     progress = [_Progress(name) for name in demo_recipes()]
     with Archive(out / "archive", ae_title="ARCHIVE", port=0) as archive:
         config = out / "node.toml"
-        port = _free_port()
+        port = free_port()
         config.write_text(_SETTINGS.format(data=out.resolve() / "node", port=port, archive_port=archive.port))
         with _served(config, port, out / "node.log") as process:
             screen.print(f"the node listens on port {port}, the archive on {archive.port}", highlight=False)
@@ -133,7 +133,7 @@ def _served(config: Path, port: int, log_file: Path) -> Iterator[subprocess.Pope
         )
     deadline = time.monotonic() + _START_LIMIT_S
     try:
-        while not _listens(port):
+        while not listens(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise NodeError(f"the node did not start; its log: {log_file}")
             time.sleep(0.1)
@@ -256,14 +256,3 @@ def _number(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

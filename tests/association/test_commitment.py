@@ -32,10 +32,11 @@ from node.ledger import Arrivals, Commitments, Database, Owing, open_database
 from node.ledger import commitments as commitments_module
 from node.records import CommitmentState
 from node.settings import Settings
+from node.simulator.loopback import free_port
 from node.spool import Spool, SpoolReader
 from tests.builders import mr, part10
 from tests.conftest import ROOT
-from tests.peers import Orthanc, free_port, until
+from tests.peers import Orthanc, until
 
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 TRANSACTION = "2.25.7001"

@@ -8,7 +8,8 @@ import pytest
 from pydicom import dcmread
 
 from node.simulator import Recipe
-from tests.peers import ServedNode, free_port, storescu, until
+from node.simulator.loopback import free_port
+from tests.peers import ServedNode, storescu, until
 from tests.walk.conftest import SMALL, simulated
 
 __all__ = ["simulated"]  # a fixture

@@ -11,7 +11,8 @@ from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage
 
 from node.simulator import Recipe
-from tests.peers import Orthanc, ServedNode, listens, storescu, until
+from node.simulator.loopback import listens
+from tests.peers import Orthanc, ServedNode, storescu, until
 from tests.walk.conftest import SMALL, node, orthanc, simulated  # noqa: F401
 
 KILLS = 20

@@ -13,10 +13,11 @@ import psutil
 import pytest
 from pynetdicom import AE, build_context
 
+from node.simulator.loopback import listens
 from node.simulator.scanner import push
 from tests.builders import series_of
 from tests.conftest import ROOT
-from tests.peers import ServedNode, listens, until
+from tests.peers import ServedNode, until
 from tests.processes.test_supervisor import lives
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from node.records import DeliveryState
-from tests.peers import Orthanc, ServedNode, free_port, storescu, until
+from node.simulator.loopback import free_port
+from tests.peers import Orthanc, ServedNode, storescu, until
 from tests.walk.conftest import SMALL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

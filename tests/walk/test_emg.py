@@ -29,7 +29,7 @@ SMALL = Recipe(
 
 def suspicions_told(folder: Path) -> list[str]:
     """Return what each report that an archive has says of EMG."""
-    reports = [one for path in folder.iterdir() if (one := dcmread(path)).Modality == "SR"]
+    reports = [one for path in folder.glob("*.dcm") if (one := dcmread(path)).Modality == "SR"]
     return [
         item.TextValue for one in reports for item in walk(one) if name_of(item) == "Level and side suspected by EMG"
     ]

@@ -16,8 +16,9 @@ from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 from node.demo.reading import read_report
 from node.records import JobState
 from node.simulator import Recipe
+from node.simulator.loopback import listens
 from tests.conftest import ROOT, needs, shared
-from tests.peers import Orthanc, ServedNode, listens, storescu, until
+from tests.peers import Orthanc, ServedNode, storescu, until
 from tests.walk.conftest import SMALL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
