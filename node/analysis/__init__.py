@@ -3,7 +3,7 @@
 In:   the series of one study as volumes; settings; segmenter, detector, labeller; what EMG suspects.
 Out:  findings and their regions. A refusal, with its code, is a finding too.
 Holds to: arrays in, values out; the same input gives the same bits; left is the patient's left.
-Knows nothing of: files, clocks, threads, the network, report objects.
+Knows nothing of: files, clocks, the network, report objects.
 """
 
 from node.analysis.detection import MultiscaleDetector

@@ -7,7 +7,7 @@ import numpy as np
 
 from node.analysis.dixon import fat_fraction
 from node.analysis.enhancement import lean_muscle
-from node.analysis.foci import look_for_foci, look_for_vessels
+from node.analysis.foci import describe_foci, look_for_foci, look_for_vessels
 from node.analysis.grid import Grid, masked_mean, part, smooth
 from node.analysis.lesions import Lesion, Scene
 from node.analysis.muscles import box_of, check_slices, find_muscles
@@ -46,10 +46,11 @@ def measure_post(post: Grid, mrv: Venography | None, verdict: Verdict, tools: To
         None, flat, muscles.sides, lean, muscles.body, None if near is None else near >= 0.5,
         part(post.geometry, box), post.slices_along, parts=muscles.parts,
     )  # fmt: skip
-    lesions, fault = look_for_foci(np.ones_like(flat), flat, scene, 0.0, tools)
+    candidates, fault = look_for_foci(np.ones_like(flat), flat, muscles.sides, post.spacing_mm, 0.0, tools.detector)
+    lesions, of_foci = describe_foci(candidates, scene, settings)
     lesions = tuple(_with_signal(one, after) for one in lesions)
     lesions, supply = with_supply(lesions, muscles, vessels, scene.geometry, settings)
-    verdict += fault + unseen + supply + Verdict(
+    verdict += fault + of_foci + unseen + supply + Verdict(
         caveats=(Note("POST-ONLY", _low_confidence(lesions)),),
         refusals=(Note("POST-ONLY", "There is no pre-contrast series: enhancement is not measured."),),
     )  # fmt: skip

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
-from node.analysis.grid import Grid
+from node.analysis.grid import Grid, Spacing
 from node.analysis.lesions import Lesion, Scene, keep_and_describe, where_to_look
 from node.analysis.muscles import Muscles
 from node.analysis.plexus import find_plexus
@@ -13,27 +14,38 @@ from node.analysis.results import Tools
 from node.analysis.venography import Venography, Vessels, find_vessels
 from node.analysis.verdict import Verdict
 from node.findings import Note
-from node.ports import Array, Candidate, Mask
+from node.ports import Array, Candidate, Detector, Mask
+from node.settings import AnalysisSettings
 
 _LEAST_OWN = 0.5  # of a candidate's voxels, in the muscles and no better one's; chosen
 
 
 def look_for_foci(
-    before: Array, after: Array, scene: Scene, residual_mm: float, tools: Tools
-) -> tuple[tuple[Lesion, ...], Verdict]:
-    """Return the lesions among the detector's candidates, and what is to be said of its work."""
-    where = where_to_look(scene.muscles, scene.geometry.spacing_mm)
+    before: Array,
+    after: Array,
+    muscles: npt.NDArray[np.uint8],
+    spacing_mm: Spacing,
+    residual_mm: float,
+    detector: Detector,
+) -> tuple[Sequence[Candidate], Verdict]:
+    """Return the detector's candidates, and what is to be said of its work; `muscles`: 1 left, 2 right."""
+    where = where_to_look(muscles, spacing_mm)
     try:
-        candidates = tools.detector.detect(
-            before, after, where, spacing_mm=scene.geometry.spacing_mm, residual_mm=residual_mm
-        )
+        candidates = detector.detect(before, after, where, spacing_mm=spacing_mm, residual_mm=residual_mm)
     except Exception as error:  # somebody else's code: what was measured stands without foci
         name = type(error).__name__
-        return (), Verdict(refusals=(Note("DET-0", f"The detector {tools.detector.name} failed ({name})."),))
+        return (), Verdict(refusals=(Note("DET-0", f"The detector {detector.name} failed ({name})."),))
     if any(one.region.shape != after.shape or one.region.dtype != bool or not one.region.any() for one in candidates):
         return (), Verdict(refusals=(Note("DET-0", "The detector's output does not fit the volume."),))
-    own, verdict = apart(candidates, where)
-    lesions = keep_and_describe(own, scene, tools.settings)
+    return apart(candidates, where)
+
+
+def describe_foci(
+    candidates: Sequence[Candidate], scene: Scene, settings: AnalysisSettings
+) -> tuple[tuple[Lesion, ...], Verdict]:
+    """Return the lesions among the candidates, and what is to be said of them."""
+    lesions = keep_and_describe(candidates, scene, settings)
+    verdict = Verdict()
     flat = [one.findings.number for one in lesions if one.region.any(axis=(1, 2)).sum() < 2]
     if flat:
         numbers = ", ".join(map(str, flat))

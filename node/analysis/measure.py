@@ -19,24 +19,25 @@ from node.analysis.comparability import check_comparable, check_joined
 from node.analysis.dixon import fat_fraction_on, fat_to_muscle
 from node.analysis.dynamic import follow, with_kinetics
 from node.analysis.enhancement import Subtraction, check_contrast, check_noise, subtract
-from node.analysis.foci import look_for_foci, look_for_vessels
+from node.analysis.foci import describe_foci, look_for_foci, look_for_vessels
 from node.analysis.gain import check_gain, find_gain
-from node.analysis.grid import Grid, Spacing, part
+from node.analysis.grid import Box, Grid, part
 from node.analysis.lesions import Lesion, Scene
 from node.analysis.levels import NoLabeller
 from node.analysis.muscles import Muscles, box_of, check_slices, find_muscles
-from node.analysis.pairing import pair
+from node.analysis.pairing import Pair, pair
 from node.analysis.pictures import pictures_of
 from node.analysis.plexus import with_supply
 from node.analysis.quality import check_focal_resolution, check_series
 from node.analysis.reference import check_references
 from node.analysis.regional import Signals, measure_regional
 from node.analysis.results import Tools, placed, refusal, regions_on, result
+from node.analysis.threads import both
 from node.analysis.venography import Venography, check_coverage
 from node.analysis.verdict import Verdict
 from node.dicom.volumes import Volume
 from node.findings import Measurement, Note, StudyVolumes, Suspicion
-from node.ports import Array, Detector, Labeller, Mask, Segmenter
+from node.ports import Array, Candidate, Detector, Labeller, Mask, Segmenter
 from node.settings import AnalysisSettings
 
 _NO_LABELLER = NoLabeller()
@@ -95,7 +96,7 @@ def _measure(volumes: StudyVolumes, unreached: npt.NDArray[np.bool_] | None, too
     if pre is None:
         return measure_post(of_body(post), there, verdict, tools)
     focal = check_focal_resolution(post, settings)
-    before, after = of_body(pre), of_body(post)
+    before, after = both(lambda: of_body(pre), lambda: of_body(post))
     reached = None if unreached is None else ~after.axes.apply(unreached)[after.box]
     return _measure_pair(before, after, _Beside(volumes.fat, there, reached), verdict, focal, tools)
 
@@ -127,16 +128,16 @@ def _measure_pair(
     box = box_of(found, post.spacing_mm)
     muscles, before, places = found.within(box), fitted.pre[box], tools.places(post, box)
     verdict += check_slices(muscles, places)
-    scaled, fault = _on_one_scale(before, post.signal[box], muscles, post.spacing_mm, settings)
-    verdict += fault
-    if scaled is None or verdict.refused:
+    compared, (vessels, unseen) = both(
+        lambda: _compare(fitted, post, box, muscles, focal, tools),
+        lambda: look_for_vessels(beside.mrv, post, found, tools),
+    )
+    verdict, focal = verdict + compared.verdict, compared.focal
+    after, difference = compared.post, compared.difference
+    if after is None or difference is None or verdict.refused:
         volume = Signals(voxel_mm3=post.geometry.voxel_mm3)
         regional = measure_regional(muscles, volume, volume, places, settings)
         return refusal(verdict, tools, regional=regional, regions=regions_on(post, box, muscles.sides))
-    after, difference = scaled.post, scaled.difference
-    focal += check_noise(before, after, difference.lean, settings)
-
-    vessels, unseen = look_for_vessels(beside.mrv, post, found, tools)
     vessels = None if vessels is None else vessels.within(box)
     near = None if vessels is None else vessels.share
     unseen += Verdict() if vessels is None else check_coverage(vessels, muscles.sides, settings)
@@ -152,8 +153,8 @@ def _measure_pair(
     )  # fmt: skip
     lesions: tuple[Lesion, ...] = ()
     if not focal.refused:
-        lesions, wrong = look_for_foci(before, after, scene, fitted.residual_mm, tools)
-        focal += wrong
+        lesions, of_foci = describe_foci(compared.candidates, scene, settings)
+        focal += of_foci
     lesions, supply = with_supply(lesions, muscles, vessels, scene.geometry, settings)
     lesions, unsafe = with_paths(placed(lesions, places), scene, difference.ratio, muscles, settings)
     described = [one.findings for one in lesions]
@@ -171,21 +172,42 @@ def _measure_pair(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Scaled:
-    """The post-contrast series on the scale of the other one, and what it has more than that."""
+class _Compared:
+    """What one series has more than the other.
 
-    post: Array
-    difference: Subtraction
+    Parameters
+    ----------
+    verdict, focal : Verdict
+        Of the comparison; of the search for foci.
+    post : ndarray of float32 or None
+        The post-contrast series on the scale of the other one; None where no scale can be told.
+    difference : Subtraction or None
+        What it has more.
+    candidates : sequence of Candidate
+        Foci, as the detector marked them; none where they are not to be looked for.
+    """
+
+    verdict: Verdict
+    focal: Verdict
+    post: Array | None = None
+    difference: Subtraction | None = None
+    candidates: Sequence[Candidate] = ()
 
 
-def _on_one_scale(
-    before: Array, post: Array, muscles: Muscles, spacing_mm: Spacing, settings: AnalysisSettings
-) -> tuple[_Scaled | None, Verdict]:
-    """Return the pair without the receiver gain between the series; None where that cannot be told."""
-    gain = find_gain(before, post, muscles, spacing_mm, settings)
+def _compare(fitted: Pair, post: Grid, box: Box, muscles: Muscles, focal: Verdict, tools: Tools) -> _Compared:
+    """Return what the post-contrast series has more than the one that was fitted to it, within `box`."""
+    settings, spacing_mm = tools.settings, post.spacing_mm
+    before, signal = fitted.pre[box], post.signal[box]
+    gain = find_gain(before, signal, muscles, spacing_mm, settings)
     verdict = check_gain(gain, settings)
     if gain is None or verdict.refused:
-        return None, verdict
-    after: Array = post / np.float32(gain.factor)
+        return _Compared(verdict, focal)
+    after: Array = signal / np.float32(gain.factor)
     difference = subtract(before, after, muscles.sides > 0, spacing_mm)
-    return _Scaled(after, difference), verdict + check_contrast(before, after, difference.lean, settings)
+    verdict += check_contrast(before, after, difference.lean, settings)
+    focal += check_noise(before, after, difference.lean, settings)
+    candidates: Sequence[Candidate] = ()
+    if not verdict.refused and not focal.refused:
+        candidates, wrong = look_for_foci(before, after, muscles.sides, spacing_mm, fitted.residual_mm, tools.detector)
+        focal += wrong
+    return _Compared(verdict, focal, after, difference, candidates)

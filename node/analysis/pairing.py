@@ -8,6 +8,7 @@ from node.analysis.body import body_mask, depth_mm
 from node.analysis.grid import Grid, Spacing
 from node.analysis.registration import Alignment, align
 from node.analysis.resampling import Movement, bring, bring_mask
+from node.analysis.threads import both
 from node.analysis.verdict import Verdict, gate
 from node.dicom.geometry import FloatArray
 from node.findings import Note
@@ -52,7 +53,9 @@ class Pair:
 
 def pair(post: Grid, pre: Grid, settings: AnalysisSettings) -> Pair:
     """Return the two series as a pair on the grid of `post`."""
-    body, other_body = body_mask(post.signal, post.spacing_mm), body_mask(pre.signal, pre.spacing_mm)
+    body, other_body = both(
+        lambda: body_mask(post.signal, post.spacing_mm), lambda: body_mask(pre.signal, pre.spacing_mm)
+    )
     region = back_region(body, post.spacing_mm)
     same_frame = post.geometry.frame_of_reference == pre.geometry.frame_of_reference
     least = _LEAST_OVERLAP if same_frame else _LEAST_OVERLAP_ACROSS_FRAMES

@@ -15,6 +15,7 @@ from node.analysis.fitting import fit, misfit
 from node.analysis.grid import Grid
 from node.analysis.local_contrast import Level, LocalContrast
 from node.analysis.resampling import Movement, Slip, bring_mask
+from node.analysis.threads import both, each
 from node.dicom.geometry import FloatArray, Geometry
 from node.ports import Mask
 
@@ -83,13 +84,15 @@ def align(
     *coarse, last = _SAME_CONTRAST if same_contrast else _OTHER_CONTRAST
     ways = start
     for level in coarse:
-        found = _fit_both(LocalContrast.of(fixed, level), LocalContrast.of(moving, level), points, start, ways, level)
+        here, there = _contrasts(fixed, moving, level)
+        found = _fit_both(here, there, points, start, ways, level)
         if found is None:
             return None
         ways = found
     moved = bring_mask(region, fixed.geometry, moving.geometry, ways.out.inverse())
-    here = LocalContrast.of(fixed.around(region, _MARGIN_MM), last, cubic=same_contrast)
-    there = LocalContrast.of(moving.around(moved, _MARGIN_MM), last, cubic=same_contrast)
+    here, there = _contrasts(
+        fixed.around(region, _MARGIN_MM), moving.around(moved, _MARGIN_MM), last, cubic=same_contrast
+    )
     found = _fit_both(here, there, points, start, ways, last)
     if found is None:
         return None
@@ -104,6 +107,15 @@ def align(
         drift = _drift_mm(here, there, points, found.out, fixed)
     missed = found.home.apply(found.out.apply(points)) - points
     return Alignment(found.out, float(np.median(np.linalg.norm(missed, axis=1))), residual, drift)
+
+
+def _contrasts(
+    fixed: Grid, moving: Grid, level: Level, *, cubic: bool = False
+) -> tuple[LocalContrast, LocalContrast]:  # fmt: skip
+    """Return the local contrast of both series."""
+    return both(
+        lambda: LocalContrast.of(fixed, level, cubic=cubic), lambda: LocalContrast.of(moving, level, cubic=cubic)
+    )  # fmt: skip
 
 
 def _fit_both(
@@ -169,13 +181,10 @@ def _residual_mm(fixed: LocalContrast, moving: LocalContrast, points: FloatArray
     indices = fixed.geometry.to_index(points)
     slab = (indices[:, 0] * fixed.geometry.spacing_mm[0] // _SLAB_MM).astype(int)
     is_left = indices[:, 2] > np.median(indices[:, 2])
+    blocks = [(slab == number) & (is_left == side) for number in np.unique(slab) for side in (False, True)]
+    blocks = [one for one in blocks if one.sum() >= _POINTS_OF_A_BLOCK]
     shifts = []
-    for number in np.unique(slab):
-        for side in (False, True):
-            block = (slab == number) & (is_left == side)
-            if block.sum() < _POINTS_OF_A_BLOCK:
-                continue
-            fitted = fit(fixed, moving, points[block], movement, _FINE, turning=False)
-            if fitted is not None and fitted is not movement:  # else it led out of the series, and says nothing
-                shifts.append((fitted.shift - movement.shift) @ fixed.geometry.directions[:, 1:])
+    for fitted in each(lambda one: fit(fixed, moving, points[one], movement, _FINE, turning=False), blocks):
+        if fitted is not None and fitted is not movement:  # else it led out of the series, and says nothing
+            shifts.append((fitted.shift - movement.shift) @ fixed.geometry.directions[:, 1:])
     return float(np.sqrt(np.mean(np.square(shifts)))) if shifts else float("nan")

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from node.analysis.grid import Spacing, disk
 from node.analysis.network import PIXEL_MM, WINDOW, Class, Model
+from node.analysis.threads import ahead
 from node.ports import Array, Mask
 
 LEAST_CANAL_MM2 = 50.0
@@ -160,10 +161,10 @@ def _corners(inside: Mask, centre: float) -> Corners:
 
 def _run(model: Model, planes: Array, corners: Corners, which: Sequence[int] | Corners) -> Iterator[tuple[int, Array]]:
     """Yield number and probabilities, shape (passes, classes, rows, columns), of each slice wanted."""
-    for begin in range(0, len(which), _WINDOWS_AT_ONCE):
-        part = which[begin : begin + _WINDOWS_AT_ONCE]
-        found = model.probabilities(np.stack([_cut(planes[k], corners[k]) for k in part]))
-        yield from zip(map(int, part), found, strict=True)
+    parts = [which[begin : begin + _WINDOWS_AT_ONCE] for begin in range(0, len(which), _WINDOWS_AT_ONCE)]
+    found = (model.probabilities(np.stack([_cut(planes[k], corners[k]) for k in part])) for part in parts)
+    for part, probabilities in zip(parts, ahead(found), strict=True):
+        yield from zip(map(int, part), probabilities, strict=True)
 
 
 def _with_neighbours(

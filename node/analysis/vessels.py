@@ -12,6 +12,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from node.analysis.grid import Spacing, box_around, whole
+from node.analysis.threads import ahead, both
 from node.ports import Array, Mask
 
 _SCALES_MM = (0.6, 0.85, 1.2, 1.7, 2.4, 3.2)  # of the Gaussian: tubes of 1 to 9 mm
@@ -62,17 +63,12 @@ def noise_of(image: Array, region: Mask, step_mm: Spacing | Numbers) -> float:
 
 def _tubes(image: Array, region: Mask, step_mm: Numbers) -> Mask:
     image = image.astype(np.float32, copy=False)
-    steady = ndimage.gaussian_filter(image, 0.25 / step_mm)
-    smooth = ndimage.gaussian_filter(image, 1.0 / step_mm)
-    noise = _spread((image - smooth)[region])
-    size = [2 * round(_NARROW_MM / 2 / step) + 1 for step in step_mm]
-    ground = ndimage.maximum_filter(ndimage.minimum_filter(smooth, size), size)
-    places = np.argwhere(region & (steady - ground > np.maximum(_LEAST_CONTRAST * noise, _LEAST_SHARE * ground)))
     mask = np.zeros(image.shape, bool)
+    steady, noise, places, contrast = _bright(image, region, step_mm)
     if not len(places):
         return mask
     signal = steady[tuple(places.T)]
-    course = _courses(image, steady, places, signal - ground[tuple(places.T)], noise, step_mm)
+    course = _courses(image, steady, places, contrast, noise, step_mm)
     if not len(course.places):
         return mask
 
@@ -89,6 +85,18 @@ def _tubes(image: Array, region: Mask, step_mm: Numbers) -> Mask:
     inside = (away_mm <= reach_mm[nearest]) & (signal > level[nearest])
     mask[tuple(places[inside].T)] = True
     return mask
+
+
+def _bright(image: Array, region: Mask, step_mm: Numbers) -> tuple[Array, float, Places, Array]:
+    """Return the image without its finest noise, the noise, and where it is brighter than the ground, and by what."""
+    steady, smooth = both(
+        lambda: ndimage.gaussian_filter(image, 0.25 / step_mm), lambda: ndimage.gaussian_filter(image, 1.0 / step_mm)
+    )
+    noise = _spread((image - smooth)[region])
+    size = [2 * round(_NARROW_MM / 2 / step) + 1 for step in step_mm]
+    ground = ndimage.maximum_filter(ndimage.minimum_filter(smooth, size), size)
+    places = np.argwhere(region & (steady - ground > np.maximum(_LEAST_CONTRAST * noise, _LEAST_SHARE * ground)))
+    return steady, noise, places, (steady - ground)[tuple(places.T)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,8 +156,8 @@ def _strongest_bend(image: Array, places: Places, step_mm: Numbers) -> tuple[Num
     inner = np.clip(places, 1, np.array(image.shape) - 2)
     strides = np.array([image.shape[1] * image.shape[2], image.shape[2], 1])
     index = inner @ strides
-    for scale in _SCALES_MM:
-        flat = ndimage.gaussian_filter(image, scale / step_mm).ravel()
+    blurred = (ndimage.gaussian_filter(image, scale / step_mm).ravel() for scale in _SCALES_MM)
+    for scale, flat in zip(_SCALES_MM, ahead(blurred), strict=True):
         centre = flat[index]
         straight = [
             scale**2 * (flat[index + stride] + flat[index - stride] - 2 * centre) / step**2

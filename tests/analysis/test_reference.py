@@ -5,12 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from node.analysis.foci import look_for_foci
+from node.analysis.foci import describe_foci
 from node.analysis.lesions import Scene, keep_and_describe
-from node.analysis.levels import NoLabeller
 from node.analysis.reference import check_references, reference_of
-from node.analysis.results import Tools
-from node.analysis.segmentation import CompartmentSegmenter
 from node.findings import MuscleFindings, Side
 from node.ports import Candidate
 from node.settings import AnalysisSettings
@@ -86,19 +83,11 @@ def test_a_lesion_is_measured_against_its_own_muscle_and_not_against_what_enhanc
     assert lesion.findings.reference == "erector spinae left, 5 to 25 mm away"
 
 
-class Marks:
-    name, version = "marks", "1"
-
-    def detect(self, pre, post, muscle, *, spacing_mm, residual_mm):
-        return [Candidate(REGION, 5.0)]
-
-
 def test_that_a_lesion_was_compared_with_other_muscle_is_said() -> None:
-    tools = Tools(AnalysisSettings(), CompartmentSegmenter(), Marks(), NoLabeller(), None, None)
     rise = np.full(GEOMETRY.shape, MUSCLE)
     whole, little = scene(rise, SIDES > 0), scene(rise, (SIDES > 0) & (PARTS != 3))
 
-    said = [look_for_foci(one.pre, one.post, one, 0.1, tools)[1].caveats for one in (whole, little)]
+    said = [describe_foci([Candidate(REGION, 5.0)], one, AnalysisSettings())[1].caveats for one in (whole, little)]
 
     assert said[0] == ()
     assert [(one.code, "candidate 1 (posterior compartment left" in one.text) for one in said[1]] == [("REF-1", True)]
