@@ -51,5 +51,5 @@ def test_an_error_comes_to_whoever_asked():
     values = ahead(fails())
     assert next(values) == 1
     for asked in (lambda: next(values), lambda: both(int, lambda: int("x")), lambda: each(int, "x")):
-        with pytest.raises(ValueError, match="two|x|literal"):
+        with pytest.raises(ValueError, match=r"two|x|literal"):
             asked()
