@@ -75,9 +75,9 @@ def measured(file: Path) -> dict[str, Any]:
     with file.open("rb") as opened:
         volumes = pickle.load(opened)
     module, settings = importlib.import_module("node.analysis.measure"), AnalysisSettings()
-    took = dict.fromkeys(STEPS.values(), 0.0)
+    began_s, ended_s = {}, {}
     for name, step in STEPS.items():
-        setattr(module, name, _timed(getattr(module, name), step, took))
+        setattr(module, name, _timed(getattr(module, name), step, began_s, ended_s))
     segmenter = plugins.load("segmenters", settings.segmenter)()
     detector = plugins.load("detectors", settings.detector)()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -87,17 +87,20 @@ def measured(file: Path) -> dict[str, Any]:
         "slices": len(volumes.post.array), "MRV slices": len(volumes.mrv.array),
         "matrix": " x ".join(map(str, volumes.post.array.shape[1:])), "outcome": findings.outcome,
         "foci": len(findings.lesions), "wall": wall_s, "CPU": cpu_s, "peak MB": round(_peak_mb()),
-        **{f"wall: {step}": one for step, one in took.items()},
+        **{f"wall: {step}": ended_s[step] - began_s[step] for step in STEPS.values()},
+        "timeline": {step: (began_s[step] - wall, ended_s[step] - wall) for step in STEPS.values()},
     }  # fmt: skip
 
 
-def _timed(function: Callable[..., Any], step: str, took: dict[str, float]) -> Callable[..., Any]:
+def _timed(
+    function: Callable[..., Any], step: str, began_s: dict[str, float], ended_s: dict[str, float]
+) -> Callable[..., Any]:
     def timed(*arguments: Any, **named: Any) -> Any:
-        began = time.perf_counter()
+        began_s.setdefault(step, time.perf_counter())  # what is called twice, for two series, at once
         try:
             return function(*arguments, **named)
         finally:
-            took[step] += time.perf_counter() - began
+            ended_s[step] = time.perf_counter()
 
     return timed
 
@@ -114,6 +117,7 @@ def sheet(found: list[dict[str, Any]]) -> Sheet:
     texts = [
         (name, *(f"{row[name]:.2f}" if isinstance(row[name], float) else str(row[name]) for row in found))
         for name in found[0]
+        if name != "timeline"
     ]
     return Sheet("From volumes to findings, two series and an MRV", columns, texts)
 

@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.analysis_speed import STEPS
 from node.settings import AnalysisSettings
 from training.evaluate import Outcome
 
@@ -126,16 +125,17 @@ def dice(outcomes: Iterable[Outcome]) -> Figure:
 
 
 def speed(rows: Rows) -> Figure:
-    """CPU seconds by step, a bar for each study."""
-    figure, axes = _figure("CPU seconds from volumes to findings")
-    places, bottom = np.arange(len(rows)), np.zeros(len(rows))
-    for k, step in enumerate([*STEPS.values(), "the rest"]):
-        seconds = np.array([one[f"CPU: {step}"] for one in rows])
-        axes.bar(places, seconds, 0.6, bottom, label=step, color=f"C{k}" if k < len(STEPS) else "0.8")
-        bottom += seconds
-    axes.set_xlim(-0.6, len(rows) + 0.4)  # room for the legend
-    axes.legend(fontsize=7, loc="upper right", reverse=True)
-    _ticks(axes, [f"2 x {one['slices']} slices" for one in rows])
+    """When each step begins and ends, a row for each study; vessels are looked for beside others, below."""
+    figure, axes = _figure("")
+    for place, row in enumerate(rows):
+        for k, (step, (began, ended)) in enumerate(row["timeline"].items()):
+            low = place + (0.3 if step == "vessels" else 0.0)
+            axes.barh(low, ended - began, 0.28, began, color=f"C{k}", label="" if place else step)
+    axes.set_yticks(np.arange(len(rows)) + 0.15, [f"2 x {one['slices']}\nslices" for one in rows], fontsize=8)
+    axes.invert_yaxis()
+    axes.axvline(10, **GOAL)
+    axes.set(xlabel="seconds from volumes to findings")
+    axes.legend(fontsize=7, loc="upper right")
     return figure
 
 
