@@ -175,7 +175,12 @@ class Canvas:
         self.x, self.y = x + warp[0], y + warp[1]
 
     def ellipse(self, cx: float, cy: float, a: float, b: float, power: float = 2.0, turn: float = 0.0) -> Mask:
-        """Return the inside of a super-ellipse with half axes `a`, `b` in mm, turned by `turn` in radians."""
+        """Return the inside of a super-ellipse with half axes `a`, `b` in mm, turned by `turn` in radians.
+
+        Nothing lies inside where nothing is left of a half axis, as of a rim that is thicker than what it surrounds.
+        """
+        if min(a, b) <= 0:
+            return np.zeros(WINDOW, bool)
         u, v = self.x - np.float32(cx), self.y - np.float32(cy)
         if turn:
             c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
