@@ -39,8 +39,8 @@ FALSE_MARKS = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125)
 THICKEST_MM = (6.0, 2.45)  # of the two protocols: between their slice distances, by ratio
 # Added to the seed: lesion-free backs are drawn with fat of so many seeds, for false marks differ more between patterns
 # of fat than between draws of all else. One of thin slices takes five times as long.
-FAT_SEEDS = ((0, 10, 20), (0,))
-NEGATIVES = (8, 13)  # volumes of each anatomy and pattern of fat
+FAT_SEEDS = ((0, 10, 20, 30, 40, 50), (0, 10))
+NEGATIVES = (8, 7)  # volumes of each anatomy and pattern of fat
 PENALTY = 2.0  # on the squares of the weights
 STRONG, WEAK = 1.05, 0.70
 CELLS = {
@@ -116,7 +116,7 @@ def train(seed: int, volumes: int) -> None:
             print(scenery.protocol.name, scenery.name, len(seen), sum(focus), flush=True)
     ranking = fit(np.array(seen), np.array(focus, float))
     values = {
-        "version": "2.1",
+        "version": "2.2",
         "trained": _provenance("train", seed, volumes, proposals=len(seen), foci=int(sum(focus))),
         "traits": NAMES,
         **{name: [round(float(one), 5) for one in row] for name, row in ranking.items()},

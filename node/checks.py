@@ -20,6 +20,7 @@ from node.completion import read_table
 from node.console import Console
 from node.delivery import echo, probe
 from node.errors import DeliveryError, NodeError, RetrievalError, SettingsError
+from node.ports import Reachable
 from node.process import DATABASE, RECEIVER_LOCK, RECEIVER_PORT, open_data_dir
 from node.retrieval import Archive, loopback
 from node.settings import ArchiveSettings, DestinationSettings, Settings
@@ -61,6 +62,8 @@ def run_checks(settings: Settings) -> Iterator[Check]:
             yield Check(f"C-ECHO {one.name}", answered, passed=True)
             if answered.startswith("0x"):
                 yield _attempt(f"objects for {one.name}", partial(probe, one, Caller.of(settings, silence_s=5.0)))
+        else:
+            yield _attempt(f"{one.kind} {one.name}", partial(_reach, settings, one))
         if one.verify:
             found = _echo_archive(settings, queried(one), otherwise="deliveries will wait")
             yield Check(f"C-ECHO query {one.name}", found, passed=True)
@@ -140,6 +143,11 @@ def _echo(settings: Settings, peer: DestinationSettings) -> str:
     except DeliveryError as error:
         return f"{error}: deliveries will wait"
     return f"0x{status:04X}"
+
+
+def _reach(settings: Settings, one: DestinationSettings) -> str:
+    destination = plugins.load("destinations", one.kind)(one, Caller.of(settings, silence_s=5.0))
+    return destination.reach() if isinstance(destination, Reachable) else "not asked: its plug-in cannot"
 
 
 def _echo_archive(settings: Settings, one: ArchiveSettings, *, otherwise: str = "studies are closed without it") -> str:

@@ -7,6 +7,7 @@ import math
 import os
 import pwd
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,11 +27,13 @@ from node.ledger.ledger import Ledger
 from node.ledger.overview import StackRow, StudyRow
 from node.ledger.retrievals import Retrievals
 from node.ledger.rulings import Rulings
+from node.ledger.standing import standing
 from node.ledger.suspicions import Suspicions
 from node.records import DeliveryRecord, DeliveryState, JobState, RestingStudy, Ruling, StudyState
 from node.settings import Settings
 
 _SHOWN_S = 7 * 86400.0  # chosen
+_NOT_THERE = (DeliveryState.OWED, DeliveryState.HELD, DeliveryState.PARKED, DeliveryState.ABANDONED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class JobLine:
     study: str
     state: JobState
     outcome: str
-    deliveries: Mapping[str, str]  # destination -> "2 stored", "1 owed (0xA700)"
+    deliveries: Mapping[str, str]  # destination -> "2 stored", "1 owed (0xA700)": with why it is not there
     ruling: str  # what people decided about the results, or have to; "" if they have no say
     created_s: float
     settled_s: float | None
@@ -133,6 +136,7 @@ class Console:
             "counts": self._ledger.counts(),
             "studies": [asdict(row) for row in self._ledger.study_rows(limit)],
             "jobs": [asdict(line) for line in jobs],
+            "destinations": [asdict(row) for row in standing(self._ledger.database)],
             "waiting_for_operator": self.waiting(),
             "held_studies": self.held(),
             "emg": self.suspicions(limit),
@@ -357,9 +361,12 @@ def _stacks(rows: Sequence[StackRow]) -> list[dict[str, Any]]:
 
 
 def _summary(deliveries: list[DeliveryRecord]) -> dict[str, str]:
-    """Return for each destination how many objects are in which state."""
-    summary: dict[str, str] = {}
-    for destination in sorted({one.destination for one in deliveries}):
-        states = [one.state.value for one in deliveries if one.destination == destination]
-        summary[destination] = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-    return summary
+    """Return for each destination how many objects are in which state; of those that are not there also why."""
+    told: dict[str, Counter[str]] = {}
+    for one in deliveries:
+        why = f" ({one.status})" if one.state in _NOT_THERE and one.status else ""
+        told.setdefault(one.destination, Counter())[f"{one.state}{why}"] += 1
+    return {
+        destination: ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+        for destination, states in sorted(told.items())
+    }

@@ -14,7 +14,7 @@ An entry point names a class (or a function) that is called like this:
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -216,6 +216,15 @@ class Destination(Protocol):
         DeliveryError
             If the destination cannot be reached.
         """
+        ...
+
+
+@runtime_checkable
+class Reachable(Protocol):
+    """What a destination may have besides: `check` asks it, before anything is sent."""
+
+    def reach(self) -> str:
+        """Return in words whether it can be reached and would take something; never for long, and no error."""
         ...
 
 

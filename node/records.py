@@ -340,6 +340,8 @@ class ResultRole(StrEnum):
     PDF = "pdf"
 
 
+# What a recall sends: of the kind "ko" as well, and told apart from the key objects of the results.
+RECALL_NOTE = f"{ResultRole.KO}-recall"
 # Series Description of reports of ours begins so: by it they are found in an archive.
 REPORT_SERIES = "PVM measurement report"
 

@@ -1,22 +1,24 @@
 """What an operator decides about the results of a job, from another process than the node's: approve, reject, recall.
 
-Each leaves who, when and why in the ledger, and what is owed by it; the worker sends that as it sends all else.
+Each leaves who, when and why in the ledger, and what is owed by it; the worker sends that as it sends all else, and
+tells the event log (`jobs.watch.RulingWatch`): what this process logs is read by nobody.
 """
 
 import datetime as dt
 import time
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
-from node import eventlog, process
+from node import process
 from node.dicom.identifiers import InstanceUID
 from node.errors import RulingError
-from node.eventlog import Event
 from node.ledger import open_database
-from node.ledger.rulings import Rulings, WaitingRow
-from node.records import ResultRecord, ResultRole, Ruling
+from node.ledger.rulings import DecidedRow, Rulings, WaitingRow
+from node.records import RECALL_NOTE, ResultRecord, ResultRole, Ruling
 from node.report.gate import check_verified
 from node.report.rulings import RECALL_REASONS, rejection_note, verified
 from node.settings import Settings
@@ -43,6 +45,10 @@ class Decisions:
     def waiting(self) -> list[WaitingRow]:
         """Return the jobs whose results wait for review."""
         return self._rulings.waiting()
+
+    def decided(self, *, since_s: float) -> list[DecidedRow]:
+        """Return what was decided since a moment (seconds since 1970), the newest first."""
+        return self._rulings.decided(since_s=since_s)[::-1]
 
     def approve(self, job: str, *, name: str, reason: str, organization: str) -> list[str]:
         """Verify the report of a job in a person's name, and have the results sent; return the destinations.
@@ -76,14 +82,12 @@ class Decisions:
         obstacle = self._rulings.approve(job, [record], owed, name, reason, report=report.sop_instance, now=time.time())
         if obstacle:
             raise RulingError(f"{job}: {obstacle}")
-        eventlog.record(Event.RESULTS_APPROVED, job=job)
         return sorted(owed)
 
     def reject(self, job: str, *, name: str, reason: str) -> None:
         """Have the results of a job that wait never be sent; RulingError if none wait."""
         if not self._rulings.reject(job, name, reason, now=time.time()):
             raise RulingError(f"{job}: no results of it wait for review")
-        eventlog.record(Event.RESULTS_REJECTED, job=job)
 
     def recall(self, job: str, *, title: str, name: str, text: str) -> list[str]:
         """Have every destination told that the results of a job do not hold; return those destinations.
@@ -100,15 +104,21 @@ class Decisions:
             raise RulingError(f"{job}: it is {self._ruling(job)} already")
         if not self._rulings.holders(job):
             raise RulingError(f"{job}: no destination holds results of it")
-        note = rejection_note(
-            [self._read(one) for one in results], RECALL_REASONS[title], text=text, moment=_now()
-        )  # fmt: skip
-        record = self._stored(note, job, ResultRole.KO)
+        note = rejection_note(self._named(job, results), RECALL_REASONS[title], text=text, moment=_now())
+        record = self._stored(note, job, RECALL_NOTE)
         holders = self._rulings.recall(job, record, name, f"{title}: {text}", now=time.time())
         if not holders:  # by somebody else, this moment
             raise RulingError(f"{job}: it is {self._ruling(job)} already")
-        eventlog.record(Event.RESULTS_RECALLED, job=job, destinations=len(holders))
         return holders
+
+    def _named(self, job: str, results: Sequence[ResultRecord]) -> list[Dataset]:
+        """Return what a note needs of results, as their reports tell it: files of others may have been dropped."""
+        reports = [self._read(one) for one in self._of(job) if one.role == ResultRole.SR]
+        series = {uid: of for report in reports for uid, of in _evidence(report)}
+        return [
+            _standing_for(one, series[one.sop_instance], reports[-1]) if one.sop_instance in series else self._read(one)
+            for one in results
+        ]
 
     def _of(self, job: str) -> list[ResultRecord]:
         results = self._rulings.results(job)
@@ -123,11 +133,27 @@ class Decisions:
     def _read(self, one: ResultRecord) -> Dataset:
         return dcmread(self._results.path_of(one.path))
 
-    def _stored(self, made: Dataset, job: str, role: ResultRole) -> ResultRecord:
+    def _stored(self, made: Dataset, job: str, role: str) -> ResultRecord:
         buffer = BytesIO()
         made.save_as(buffer, enforce_file_format=True)
         path = self._results.store(buffer.getvalue())
         return ResultRecord(InstanceUID(str(made.SOPInstanceUID)), str(made.SOPClassUID), job, role, path)
+
+
+def _evidence(report: Dataset) -> Iterator[tuple[str, str]]:
+    """Yield what a report refers to: SOP Instance UID, and Series Instance UID."""
+    for study in report.get("CurrentRequestedProcedureEvidenceSequence", ()):
+        for series in study.ReferencedSeriesSequence:
+            for item in series.ReferencedSOPSequence:
+                yield str(item.ReferencedSOPInstanceUID), str(series.SeriesInstanceUID)
+
+
+def _standing_for(one: ResultRecord, series: str, report: Dataset) -> Dataset:
+    """Return a data set with the identity of a result, and the patient and study of its report."""
+    made = Dataset()
+    made.update(report)
+    made.SOPClassUID, made.SOPInstanceUID, made.SeriesInstanceUID = map(UID, (one.sop_class, one.sop_instance, series))
+    return made
 
 
 def _now() -> dt.datetime:

@@ -21,16 +21,17 @@ from node.completion.clock import ClockWatch
 from node.completion.contents import StoredSeries, Verdict
 from node.completion.drops import DropFolder
 from node.completion.encodings import Encodings, Stretch
-from node.delivery import CommitmentRequester, Outbox
+from node.delivery import CommitmentRequester, Outbox, ResultRetention
 from node.eventlog import Event
 from node.jobs import sandbox
 from node.jobs.pipeline import MEASURE, Pipeline
 from node.jobs.port import JobQueue
-from node.jobs.watch import CancelWatch, Reconciler, Settler
+from node.jobs.watch import CancelWatch, Reconciler, RulingWatch, Settler
 from node.ledger import Deliveries, Promises, open_database
 from node.ledger.expectations import Expectations
 from node.ledger.ledger import Ledger
 from node.ledger.retrievals import Retrievals
+from node.ledger.rulings import Rulings
 from node.ledger.suspicions import Suspicions
 from node.loops import repeat
 from node.ports import Destination
@@ -43,6 +44,7 @@ _CLOCK, _RULES = "clock.json", "roles.toml"  # in the data folder: what the work
 _RECONCILE_EVERY_S = 15.0
 _LOOK_FOR_CANCELS_EVERY_S = 0.5
 _COMPARE_EVERY_S = 15.0  # chosen
+_RETAIN_EVERY_S = 600.0  # chosen
 _OOM_SCORE = 500  # between the receiver (0) and a sandboxed step (900, `jobs/sandbox.py`)
 
 
@@ -82,6 +84,8 @@ class Worker:
             work=work, quarantine=Results(data_dir / process.QUARANTINE), cancel=self._cancel,
         )  # fmt: skip
         self._settler = Settler(self._queue, ledger, workflow=MEASURE, work=work)
+        self._retention = ResultRetention(ledger, self._results)
+        self._ruling_watch = RulingWatch(Rulings(ledger.database))
         trigger = plugins.load("triggers", settings.completion.trigger)(settings.completion)
         self._spool, self._rules = spool.root, _rules_as_they_are(settings, data_dir)
         self._watcher = Watcher(
@@ -109,6 +113,8 @@ class Worker:
         repeat(Reconciler(self._queue).run_once, _RECONCILE_EVERY_S, "reconciler")
         repeat(self._settler.run_once, _RECONCILE_EVERY_S, "settler")
         repeat(self._cancel.run_once, _LOOK_FOR_CANCELS_EVERY_S, "cancel-watch")
+        repeat(self._ruling_watch.run_once, _RECONCILE_EVERY_S, "ruling-watch")
+        repeat(self._retention.run_once, _RETAIN_EVERY_S, "retain-results")
         self._clock.add_job(
             lambda: self._watcher.run_once(now=time.time(), monotonic_s=time.monotonic()),
             "interval",

@@ -1,5 +1,6 @@
 """Verbs of jobs: what was measured, what waits for an operator, what to do about it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,6 +67,18 @@ def show(context: typer.Context, job: JobArgument, data: DataOption = None, as_j
         print_table(held_back)
         for fault in found["quarantined"][0]["faults"]:
             say(fault)
+
+
+def export(
+    context: typer.Context,
+    job: JobArgument,
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="Where the files go: empty, or new.")],
+    data: DataOption = None,
+) -> None:
+    """Write the results of a job as files, as they are or would be sent; pictures, PDF and sentences also as such."""
+    from node.takeout import export as write
+
+    say(f"{write(settings_of(context, data_dir=data), job, folder)} objects in {folder}")
 
 
 def retry(

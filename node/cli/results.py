@@ -1,5 +1,7 @@
 """Verbs of results: make a report again, review before sending, recall what was sent."""
 
+import time
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -68,6 +70,28 @@ def list_waiting(context: typer.Context, data: DataOption = None, as_json: JsonO
     for one in waiting:
         jobs.add_row(one.job, one.study_alias, ago(one.since_s))
     print_table(jobs)
+
+
+def log(
+    context: typer.Context,
+    days: Annotated[float, typer.Option(help="How far back, in days.")] = 30.0,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List who approved, rejected or recalled what, when and why; newest first."""
+    from dataclasses import asdict
+
+    from node.rulings import Decisions
+
+    decided = Decisions(settings_of(context, data_dir=data)).decided(since_s=time.time() - days * 86400.0)
+    if as_json:
+        print_json([asdict(one) for one in decided])
+        return
+    rows = table("when", "job", "decision", "by", "because", title="decisions about results", whole=("when", "job"))
+    for one in decided:
+        when = f"{datetime.fromtimestamp(one.decided_s):%Y-%m-%d %H:%M:%S}"
+        rows.add_row(when, one.job, one.ruling, one.who, one.reason)
+    print_table(rows)
 
 
 def approve(

@@ -9,6 +9,11 @@ from node.cli.options import DataOption, JsonOption, StudyArgument, settings_of
 from node.cli.pulling import show_retrievals
 from node.cli.show import ago, alarm, no_such_study, print_json, print_table, refused, say, table
 
+_THEN = {  # what an operator does about what waits, if not what is usual
+    "review": "jobs export JOB FOLDER, review approve JOB, review reject JOB",
+    "delivery held": "look at the destination whose study it is; then jobs retry JOB, jobs release JOB",
+}
+
 
 def status(
     context: typer.Context,
@@ -109,6 +114,18 @@ def _show_picture(picture: dict[str, Any]) -> None:
         )  # fmt: skip
     print_table(studies)
     print_table(jobs_table(picture["jobs"]))
+    if picture["destinations"]:
+        destinations = table(
+            "destination", "owed", "since", "last answer", "wait for you", "there", "of these not proven yet",
+            title="destinations",
+        )  # fmt: skip
+        for one in picture["destinations"]:
+            since = "" if one["owed_since_s"] is None else ago(one["owed_since_s"])
+            destinations.add_row(
+                one["destination"], str(one["owed"]), since, one["status"], str(one["waiting"]), str(one["there"]),
+                str(one["unproven"]),
+            )  # fmt: skip
+        print_table(destinations)
     show_retrievals(picture["retrievals"])
     emg = picture["emg"]
     unclear = sum(bool(one["unclear"]) for one in emg["studies"])
@@ -119,7 +136,6 @@ def _show_picture(picture: dict[str, Any]) -> None:
         )
     for what, which in picture["waiting_for_operator"].items():
         if which:
-            then = "review approve JOB, review reject JOB" if what == "review" else "jobs show JOB, jobs retry JOB"
-            alarm(what, f"{', '.join(which)} ({then})")
+            alarm(what, f"{', '.join(which)} ({_THEN.get(what, 'jobs show JOB, jobs retry JOB')})")
     if picture["held_studies"]:
         alarm("held", f"{', '.join(picture['held_studies'])} (release STUDY --use ...)")

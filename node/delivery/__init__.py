@@ -11,5 +11,8 @@ from node.delivery.commitment import CommitmentRequester
 from node.delivery.dicom import DicomStorage, echo, probe, takes
 from node.delivery.folder import Folder
 from node.delivery.outbox import Inquiry, Outbox
+from node.delivery.retention import ResultRetention
 
-__all__ = ["CommitmentRequester", "DicomStorage", "Folder", "Inquiry", "Outbox", "echo", "probe", "takes"]
+__all__ = [
+    "CommitmentRequester", "DicomStorage", "Folder", "Inquiry", "Outbox", "ResultRetention", "echo", "probe", "takes",
+]  # fmt: skip

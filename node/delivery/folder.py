@@ -1,6 +1,7 @@
 """A folder of the file system as a destination: one Part 10 file an object, named by its SOP Instance UID."""
 
 import io
+import os
 from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
@@ -23,6 +24,13 @@ class Folder:
     @property
     def name(self) -> str:
         return self._name
+
+    def reach(self) -> str:
+        """Return in words whether the folder can be written, or be made, by whoever asks."""
+        there = next(one for one in (self._folder, *self._folder.parents) if one.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            return "cannot be written: deliveries will wait"
+        return "writable" if there == self._folder else "not there: it is made when something is delivered"
 
     def deliver(self, objects: Sequence[Dataset], _replaced: object = None, /) -> list[Answer]:
         """Write the objects durably; DeliveryError if the folder cannot be written."""

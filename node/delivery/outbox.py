@@ -9,6 +9,7 @@ import random
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from typing import Protocol
 
 from pydicom import dcmread
@@ -19,16 +20,17 @@ from node.delivery.commitment import CommitmentRequester
 from node.delivery.identity import contradiction
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
 from node.dicom.references import CommitmentRequest, Reference
-from node.errors import DeliveryError, RefusedError, RetrievalError, shown
+from node.errors import DeliveryError, RefusedError, RetrievalError, SpoolError, shown
 from node.eventlog import Event
 from node.ledger import Deliveries
 from node.ports import Answer, Destination
-from node.records import DeliveryRecord, DeliveryState, KnownStudy, Parcel, ResultRecord
+from node.records import RECALL_NOTE, DeliveryRecord, DeliveryState, KnownStudy, Parcel, ResultRecord
 from node.settings import DeliverySettings
 from node.spool import Results
 
 _LOOK_AFTER_S = 2.0  # an archive has what it took in its index by then; chosen
 _PATIENCE = 3  # attempts until a study that is not there is held: it may still be on its way; chosen
+_ALARM_AFTER = 3  # attempts in a row without an association: minutes, by the waits that the settings have; chosen
 _AS_IT_IS = ("", "")  # no other SOP Class and Instance UID
 _Object = tuple[ResultRecord, DeliveryRecord]
 
@@ -110,7 +112,7 @@ class Outbox:
         said: dict[str, str] = {}  # of what is to be sent again
         why, stored = "not sent in this attempt", 0
         try:
-            objects = [dcmread(self._results.path_of(one.path)) for one, _ in parcel.objects]
+            objects = [dcmread(BytesIO(self._results.read(one.path))) for one, _ in parcel.objects]
             if self._inquiry is not None and not self._is_known_alike(parcel, objects[0], self._inquiry, now):
                 return
             replaced = self._deliveries.replaced(parcel.study, self._name)
@@ -127,14 +129,14 @@ class Outbox:
                     stored += answer.stored
                 else:
                     said[uid] = answer.status
-            self._failures = 0
-        except RefusedError as error:
+            self._is_back()
+        except (RefusedError, SpoolError) as error:  # what is damaged here is as little put right by waiting
             for one, _ in left.values():
                 self._park(one, shown(error), now, was=DeliveryState.OWED, attempts=1)
             left = {}
         except (DeliveryError, RetrievalError) as error:
             why = shown(error)
-            self._stay_away(now)
+            self._stay_away(why, now)
         except Exception as error:  # a plug-in's too: none may end the deliveries in silence
             why = shown(error)
         if stored:
@@ -178,10 +180,17 @@ class Outbox:
             attempt=attempt, reason=f"'{why[objects[0][0].sop_instance]}'",
         )  # fmt: skip
 
-    def _stay_away(self, now: float) -> None:
+    def _stay_away(self, why: str, now: float) -> None:
         """Try nothing for a while: the next parcel would only find out the same."""
         self._failures += 1
         self._away_until_s = now + self._wait_s(self._failures)
+        if self._failures == _ALARM_AFTER:
+            eventlog.record(Event.DESTINATION_AWAY, logging.ERROR, destination=self._name, reason=f"'{why}'")
+
+    def _is_back(self) -> None:
+        if self._failures >= _ALARM_AFTER:
+            eventlog.record(Event.DESTINATION_BACK, destination=self._name)
+        self._failures = 0
 
     def _wait_s(self, tries: int) -> float:
         return self._settings.wait_s(tries) * (0.5 + 0.5 * self._chance())
@@ -190,7 +199,8 @@ class Outbox:
 
     def _is_known_alike(self, parcel: Parcel, result: Dataset, inquiry: Inquiry, now: float) -> bool:
         """Return whether a parcel may be sent; else it is held, or, while the study may still come, postponed."""
-        if all(row.released_by for _, row in parcel.objects):
+        # A recall goes wherever its results are: what they are to be hidden for may be that the study is another's now.
+        if all(row.released_by or one.role == RECALL_NOTE for one, row in parcel.objects):
             return True
         known = inquiry.known(parcel.study)
         if known is None:

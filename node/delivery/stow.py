@@ -58,6 +58,27 @@ class StowRs:
                 if not (answer.stored or answer.permanent):
                     return
 
+    def reach(self) -> str:
+        """Return in words whether the server lets us in, asked for some study (QIDO-RS, PS3.18 section 10.6)."""
+        with requests.Session() as session:
+            try:
+                self._client(session)
+                answer = session.get(
+                    f"{self._options['url'].rstrip('/')}/studies", params={"limit": "1"},
+                    headers={"Accept": "application/dicom+json"}, timeout=self._caller.silence_s,
+                )  # fmt: skip
+            except DeliveryError as error:
+                return f"{error}: deliveries will wait"
+            except (requests.RequestException, OSError):
+                return "cannot be reached, or does not answer: deliveries will wait"
+        match answer.status_code:
+            case 401 | 403 as code:
+                return f"HTTP {code}: it does not let us in, everything will be parked"
+            case 404 as code:
+                return f"HTTP {code}: nothing is found under the url, unless it only stores"
+            case code:
+                return f"HTTP {code}"
+
     def _client(self, session: requests.Session) -> DICOMwebClient:
         session.trust_env = False  # what our settings say, and no .netrc or proxy of the account that we run under
         session.max_redirects = 0  # a POST that is redirected becomes a GET

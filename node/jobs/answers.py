@@ -36,20 +36,24 @@ def answer(folder: Path, task: "Task", measurement: Measurement, evidence: Seque
     -------
     dict
         "objects", in sending order, and "quarantined": role, UIDs and file name of each; "faults": why there are any
-        of the latter, a line each.
+        of the latter, a line each; "left_out", if the comparison with earlier results was: why, in codes of the gate.
     """
     made, found = _checked(task, measurement, evidence)
     if found and (task.earlier or task.revised is not None):
         # What others told must not cost the patient a result.
         alone, remaining = _checked(task, priors.not_compared(measurement, _NOT_COMPARED), evidence)
         if not remaining:
-            made, found = alone, []
+            return {"objects": written(folder, alone), "quarantined": [], "faults": [], "left_out": _codes(found)}
     if not found:
         return {"objects": written(folder, made), "quarantined": [], "faults": []}
-    codes = sorted({word for line in found for word in line.split() if word.startswith("GATE-")})
-    text = f"The results did not pass the checks before sending: {', '.join(codes) or 'they could not be written'}."
+    text = f"The results did not pass the checks before sending: {_codes(found)}."
     told = refusal(folder, task, measurement.findings.algorithm, Note(NOT_REPORTED, text), evidence)
     return {**told, "quarantined": written(folder, made, "quarantined-"), "faults": [*found, *told["faults"]]}
+
+
+def _codes(faults: Sequence[str]) -> str:
+    codes = sorted({word for line in faults for word in line.split() if word.startswith("GATE-")})
+    return ", ".join(codes) or "they could not be written"
 
 
 def _checked(

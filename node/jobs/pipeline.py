@@ -270,6 +270,8 @@ class Pipeline:
         if made["faults"]:
             eventlog.record(Event.RESULTS_QUARANTINED, logging.ERROR, job=job_id, objects=len(made["quarantined"]))
             failure = "; ".join([*([failure] if failure else []), *made["faults"]])
+        if why := made.get("left_out"):
+            eventlog.record(Event.COMPARISON_LEFT_OUT, logging.WARNING, job=job_id, reason=f"'{why}'")
         self._ledger.quarantined(
             job_id,
             [

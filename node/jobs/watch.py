@@ -1,5 +1,7 @@
 """Watches over the queue: workflows that no thread runs, jobs that ended unsaid, steps whose job was cancelled.
 
+And over what people decide about results, which they do in another process.
+
 Each has one `run_once()`, for a thread of its own (`loops`), so that a busy pool cannot silence it.
 """
 
@@ -13,6 +15,14 @@ from node import eventlog
 from node.eventlog import Event
 from node.jobs.port import JobQueue
 from node.ledger.ledger import Ledger
+from node.ledger.rulings import Rulings
+from node.records import Ruling
+
+_DECIDED = {
+    Ruling.APPROVED: Event.RESULTS_APPROVED,
+    Ruling.REJECTED: Event.RESULTS_REJECTED,
+    Ruling.RECALLED: Event.RESULTS_RECALLED,
+}
 
 
 class Reconciler:
@@ -88,3 +98,17 @@ class CancelWatch:
         if waiting:
             for workflow_id in self._queue.cancelled_among(waiting):
                 waiting[workflow_id].set()
+
+
+class RulingWatch:
+    """Tells the event log what people decide from now on; who and why stay in the ledger (`review log`)."""
+
+    def __init__(self, rulings: Rulings) -> None:
+        self._rulings = rulings
+        self._last = max((one.id for one in rulings.decided()), default=0)
+
+    def run_once(self) -> None:
+        """Tell what was decided since the last time."""
+        for one in self._rulings.decided(after=self._last):
+            eventlog.record(_DECIDED[one.ruling], job=one.job)
+            self._last = one.id

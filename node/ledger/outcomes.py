@@ -8,10 +8,15 @@ from sqlalchemy.dialects import sqlite
 from node.dicom.identifiers import InstanceUID
 from node.ledger.conditions import RULING
 from node.ledger.engine import Rows
-from node.ledger.schema import delivery, job, quarantine, result, ruling
-from node.records import DeliveryState, Quarantined, ResultRecord, ResultRole, Ruling
+from node.ledger.schema import delivery, job, quarantine, result, ruling, study
+from node.records import DeliveryState, Quarantined, ResultRecord, ResultRole, Ruling, StudyState
 
 _WAS_OWED = sa.exists().where(delivery.c.sop_instance == result.c.sop_instance)
+# Nothing follows by itself, and no operator can have it sent again.
+_AT_REST = sa.and_(
+    delivery.c.next_try_s.is_(None),
+    delivery.c.state.in_((DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.SEEN, DeliveryState.WITHDRAWN)),
+)
 
 
 class Outcomes(Rows):
@@ -88,6 +93,25 @@ class Outcomes(Rows):
             return None
         found = ResultRecord(InstanceUID(row.sop_instance), row.sop_class, row.job, row.role, row.path)
         return found, row.task
+
+    def done_with(self) -> list[str]:
+        """Return the paths of what need not be kept of studies whose images were dropped: all but the reports.
+
+        Not while a destination has not got it, or not proven that it has; nor what was owed to none.
+        """
+        wanted = (
+            sa.select(result.c.path)
+            .join(job, job.c.id == result.c.job)
+            .join(study, study.c.uid == job.c.study)
+            .where(
+                study.c.state == StudyState.EXPIRED,
+                result.c.role != ResultRole.SR,
+                _WAS_OWED,
+                sa.not_(sa.exists().where(delivery.c.sop_instance == result.c.sop_instance, sa.not_(_AT_REST))),
+            )
+        )
+        with self.engine.connect() as connection:
+            return list(connection.execute(wanted).scalars())
 
     def quarantined(self, job_id: str, objects: Sequence[Quarantined]) -> None:
         """Note which objects of a job's last attempt the output gate held back: often none."""

@@ -24,6 +24,14 @@ _WAITING = f"""
         AND EXISTS (SELECT 1 FROM result WHERE result.job = job.id)
     ORDER BY ruling.decided_s
 """
+_DECIDED = """
+    SELECT ruling.id, job.id, study.alias, ruling.ruling, ruling.who, ruling.reason, ruling.decided_s
+    FROM ruling
+    JOIN job ON job.id = ruling.job
+    JOIN study ON study.uid = job.study
+    WHERE ruling.who <> '' AND ruling.id > ? AND ruling.decided_s >= ?
+    ORDER BY ruling.id
+"""
 _OWE = f"""
     INSERT INTO delivery (
         sop_instance, destination, state, attempts, turns, looks, status, updated_s, next_try_s,
@@ -90,6 +98,19 @@ class WaitingRow:
     since_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class DecidedRow:
+    """What a person decided about the results of a job, with its study's alias; when, in seconds since 1970."""
+
+    id: int  # greater in a later one
+    job: str
+    study_alias: str
+    ruling: Ruling
+    who: str
+    reason: str
+    decided_s: float
+
+
 class Rulings:
     """Rows about decisions; times in seconds since 1970."""
 
@@ -104,6 +125,11 @@ class Rulings:
     def waiting(self) -> list[WaitingRow]:
         """Return the jobs whose results wait for review, the longest waiting first."""
         return [WaitingRow(*row) for row in self._database.connection.execute(_WAITING).fetchall()]
+
+    def decided(self, *, after: int = 0, since_s: float = 0.0) -> list[DecidedRow]:
+        """Return all that people decided, in its order: after a row, since a moment. None of it is ever dropped."""
+        rows = self._database.connection.execute(_DECIDED, (after, since_s)).fetchall()
+        return [DecidedRow(id_, job, name, Ruling(what), *rest) for id_, job, name, what, *rest in rows]
 
     def results(self, job: str) -> list[ResultRecord]:
         """Return the result objects of a job, as they were made."""

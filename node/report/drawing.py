@@ -24,6 +24,7 @@ _LETTERS = ("LR", "PA", "HF")  # of the axes of LPS, PS3.3 C.7.6.1.1.1
 _SCALE_BARS_MM = (100, 50, 20, 10)
 _HEAT = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))  # as "inferno"
 _OPACITY = 0.8  # of the colours over the muscle; chosen
+_FLAT = 150  # pixels; a picture of less (few slices, seen from the front) has no room for bars, but room around it
 
 
 @cache
@@ -44,7 +45,7 @@ class Window:
         """Return the window that shows all of `layers` alike; `darkest` is the percentile of black."""
         values = np.concatenate([np.asarray(layer, np.float32).ravel() for layer in layers])
         low, high = np.percentile(values[np.isfinite(values)], (darkest, 99.7))  # chosen
-        return cls(float(low), float(max(high, low + 1)))
+        return cls(float(low), float(high if high > low else low + 1))
 
     def apply(self, layer: Layer) -> npt.NDArray[np.float32]:
         """Return the layer from 0 to 1."""
@@ -54,7 +55,7 @@ class Window:
         return scaled
 
     def __str__(self) -> str:
-        return f"W {self.high - self.low:.0f}  L {(self.high + self.low) / 2:.0f}"
+        return f"W {_number(self.high - self.low)}  L {_number((self.high + self.low) / 2)}"
 
 
 class Panel:
@@ -131,11 +132,12 @@ class Panel:
                 self._pen.line([(x + inward, y), (x, y), (x, y + down)], color, 2)
 
     def ring(self, point_mm: Sequence[float], radius_mm: float, name: str, color: Color) -> None:
-        """Draw a circle around a point of the patient, and its name."""
+        """Draw a circle around a point of the patient, and its name on the outer side: letters stand in the middle."""
         x, y = self.at(point_mm)
         r = max(8.0, radius_mm * self._pixels_per_mm)
         self._pen.ellipse((x - r, y - r, x + r, y + r), outline=color, width=2)
-        self._label((x + r + 2, y - r - 8), name, color)
+        outward = r + 2 if x >= self._corner[0] + self._size[0] / 2 else -r - 2 - font(18).getlength(name)
+        self._label((x + outward, y - r - 8), name, color)
 
     def level(self, point_mm: Sequence[float], name: str) -> None:
         """Write a level at its height, at the border of the picture."""
@@ -161,10 +163,11 @@ class Panel:
         wide_mm = width / self._pixels_per_mm
         bar_mm = next((one for one in _SCALE_BARS_MM if one < 0.4 * wide_mm), _SCALE_BARS_MM[-1])
         start, end = x + width - 10 - bar_mm * self._pixels_per_mm, x + width - 10
-        self._pen.line([(start, y + height - 10), (end, y + height - 10)], WHITE, 3)
+        level = y + height + (30 if height < _FLAT else -10)
+        self._pen.line([(start, level), (end, level)], WHITE, 3)
         for tick in (start, end):
-            self._pen.line([(tick, y + height - 16), (tick, y + height - 4)], WHITE, 2)
-        self._label((start + 4, y + height - 36), f"{bar_mm} mm", WHITE, 18)
+            self._pen.line([(tick, level - 6), (tick, level + 6)], WHITE, 2)
+        self._label((start + 4, level - 26), f"{bar_mm} mm", WHITE, 18)
 
     def _resized(self, layer: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         large: npt.NDArray[np.float32] = np.asarray(
@@ -173,8 +176,15 @@ class Panel:
         return large
 
     def _bar(self, top: float) -> None:
-        x, y = self._corner[0] + self._size[0] - 22, self._corner[1] + 36
-        length = min(160, self._size[1] - 90)
+        """Draw the bar where it covers nothing: beside a narrow picture, above a flat one; otherwise in its corner."""
+        x, y = self._corner[0] + self._size[0], self._corner[1]
+        x += 88 if self._box[0] + self._box[2] - x >= 110 else -22
+        if self._size[1] < _FLAT:
+            length = max(20, min(100, y - self._box[1] - 60))
+            y -= length + 14
+        else:
+            length = min(160, self._size[1] - 90)
+            y += 36
         ramp = _heat(np.repeat(np.linspace(1, 0, length, dtype=np.float32)[:, None], 14, axis=1))
         self._canvas.paste(Image.fromarray(ramp), (x, y))
         self._pen.rectangle((x - 1, y - 1, x + 14, y + length), outline=WHITE)
@@ -192,6 +202,8 @@ class Panel:
 
 def wrapped(text: str, size: int, width: int, most: int) -> list[str]:
     """Return a text in at most so many lines of that width in pixels; what does not fit ends in dots."""
+    if most <= 0:
+        return []
     lines: list[str] = []
     line = ""
     for word in text.split():
@@ -202,6 +214,11 @@ def wrapped(text: str, size: int, width: int, most: int) -> list[str]:
         line = longer
     lines.append(line)
     return lines if len(lines) <= most else [*lines[: most - 1], f"{lines[most - 1]} ..."]
+
+
+def _number(value: float) -> str:
+    """Return a signal in a few characters: scanners write thousands, or fractions of one."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _letters(vector: Sequence[float]) -> str:

@@ -21,6 +21,7 @@ from node.report.segmentations import LATERALITY, lesion_region
 from node.report.sources import SeriesEvidence, Study
 
 _Group = hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations
+_OUTLINE = "POLYLINE"  # closed; at the POLYGON that PS3.3 C.18.9 has as well, OHIF 3.13 throws and draws nothing
 
 
 def outlines(measurement: Measurement, series: SeriesEvidence, study: Study, provenance: Provenance) -> Dataset | None:
@@ -40,7 +41,7 @@ def outlines(measurement: Measurement, series: SeriesEvidence, study: Study, pro
         groups.append(_group(lesion, lesion_region(lesion).tracking_identifier, point, provenance, purpose))
         for number, polygon in enumerate(_polygons(measurement, lesion, series), 1):
             name = f"{lesion_region(lesion).tracking_identifier}, outline {number}"
-            region = hd.sr.ImageRegion3D("POLYGON", polygon, frame_of_reference)
+            region = hd.sr.ImageRegion3D(_OUTLINE, polygon, frame_of_reference)
             groups.append(_group(lesion, name, region, provenance))
     return document(OUTLINES, groups, (series,), study, provenance)
 

@@ -13,7 +13,8 @@ HEAD, FOOT = 112, 40  # strips with the answer, and with the banner; pixels
 _WIDTH, _HEIGHT = 1200, 960  # pixels; fit a viewport of a usual screen; chosen
 _TOPS_PCT = (50.0, 100.0, 200.0, 400.0)  # of the colour bar
 _BANNER = "INVESTIGATIONAL - NOT FOR DIAGNOSTIC USE"
-_MOST_ROWS = 16
+_MOST_LINES = 3  # under the title
+_MOST_ROWS = 14  # of the table; more would run into the banner
 _TISSUE_PERCENTILE = 50.0  # of a projection of the MRV: what is darker is no vessel; chosen
 
 
@@ -23,7 +24,7 @@ def draw_lesion(finding: LesionFindings, findings: Findings, pictures: Sequence[
     if shown is None:
         return None
     since = [wording.change(finding, finding.prior)] if finding.prior else []
-    canvas = _canvas(_lesion_title(finding), [*since, _lesion_line(finding)], findings)
+    canvas = _canvas(_lesion_title(finding), [*since, wording.lesion_in_short(finding)], findings)
     here = shown.layers["lesions"] == finding.number
     window = Window.of(*(shown.layers[name] for name in ("pre", "post") if name in shown.layers))
     boxes = iter(_quarters())
@@ -50,12 +51,12 @@ def draw_overview(findings: Findings, pictures: Sequence[Picture]) -> Image.Imag
     coronal = next((one for one in pictures if one.plane == "coronal" and "post" in one.layers), None)
     if axial is None or coronal is None:
         return None
-    said = [findings.summary] if findings.answer is None else [findings.summary, findings.answer.statement]
-    canvas = _canvas("Paraspinal muscles: overview", said, findings)
+    answer = [] if findings.answer is None else [findings.answer.statement]
+    canvas = _canvas("Paraspinal muscles: overview", [findings.summary, *answer, *wording.refusals(findings)], findings)
     top = top_pct(pictures)
     height = (_HEIGHT - HEAD - FOOT) // 2
     window = Window.of(coronal.layers["post"])
-    panel = Panel(canvas, (0, HEAD, 600, height), coronal, "Enhancement, coronal (mean through the muscle)")
+    panel = Panel(canvas, (0, HEAD, 600, height), coronal, "Enhancement, coronal (mean of the muscle)")
     panel.show("post", window)
     if "enhancement" in coronal.layers:
         panel.heat("enhancement", top)
@@ -93,8 +94,10 @@ def _canvas(title: str, lines: Sequence[str], findings: Findings) -> Image.Image
     pen.text((12, 6), title, WHITE, font(32))
     tag = "automatic, not reviewed when made"
     pen.text((_WIDTH - 12 - font(18).getlength(tag), 16), tag, AMBER, font(18))
-    fitted = [line for text in lines for line in wrapped(text, 18, _WIDTH - 24, 3)]
-    for number, line in enumerate(fitted[:3]):
+    fitted: list[str] = []
+    for text in lines:
+        fitted += wrapped(text, 18, _WIDTH - 24, _MOST_LINES - len(fitted))
+    for number, line in enumerate(fitted):
         pen.text((12, 46 + 21 * number), line, WHITE, font(18))
     pen.rectangle((0, _HEIGHT - FOOT, _WIDTH, _HEIGHT), fill=AMBER)
     pen.text((12, _HEIGHT - FOOT + 7), _BANNER, BLACK, font(24))
@@ -111,10 +114,6 @@ def _quarters() -> list[tuple[int, int, int, int]]:
 def _lesion_title(finding: LesionFindings) -> str:
     level = finding.location.level if finding.location else None
     return f"Lesion {finding.number}: {finding.side.upper()}, {level or 'level not determined'}"
-
-
-def _lesion_line(finding: LesionFindings) -> str:
-    return wording.lesion(finding).partition(": ")[2]
 
 
 def _height(picture: Picture) -> str:
@@ -166,8 +165,10 @@ def _table(canvas: Image.Image, box: tuple[int, int, int, int], findings: Findin
         color = AMBER if cells[-1] else WHITE
         for x, text in zip(places, cells, strict=True):
             pen.text((x, top + 64 + 22 * number), text, color, font(18))
-    if len(rows) > _MOST_ROWS:
-        pen.text((places[0], top + 64 + 22 * _MOST_ROWS), f"and {len(rows) - _MOST_ROWS} more", GREY, font(18))
+    if hidden := rows[_MOST_ROWS:]:
+        remarks = [f"{cells[0]} {cells[-1]}" for cells in hidden if cells[-1]]
+        text = ": ".join([f"and {len(hidden)} more", *([", ".join(remarks)] if remarks else [])])
+        pen.text((places[0], top + 64 + 22 * _MOST_ROWS), text, AMBER if remarks else GREY, font(18))
 
 
 def table_rows(findings: Findings) -> list[tuple[str, str, str, str, str]]:
@@ -206,4 +207,4 @@ def _percent(row: MuscleFindings | None) -> str:
 
 
 def _asymmetry(row: MuscleFindings | None) -> str:
-    return "-" if row is None or row.asymmetry_pct is None else f"{row.asymmetry_pct:+.0f}"
+    return "-" if row is None or row.asymmetry_pct is None else f"{row.asymmetry_pct:+z.0f}"

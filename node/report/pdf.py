@@ -10,7 +10,6 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 from pydicom.valuerep import DA, DT, TM
 from reportlab.lib.colors import HexColor, black, white
-from reportlab.lib.enums import TA_CENTER
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
@@ -37,7 +36,8 @@ _BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=9, leading=11.5)
 _SMALL = ParagraphStyle("small", _BODY, fontSize=7.5, leading=9.2)
 _HEAD = ParagraphStyle("head", _BODY, fontName="Helvetica-Bold", fontSize=11, leading=14, spaceBefore=5, spaceAfter=2)
 _SUMMARY = ParagraphStyle("summary", _BODY, fontName="Helvetica-Bold", fontSize=11.5, leading=14.5)
-_CAPTION = ParagraphStyle("caption", _SMALL, alignment=TA_CENTER)
+_LABEL = ParagraphStyle("label", _BODY, fontSize=7, leading=9)
+_IDENTITY = ParagraphStyle("identity", _BODY, fontName="Helvetica-Bold", fontSize=9.5, leading=11.5, splitLongWords=1)
 
 
 def pdf_report(findings: Findings, pages: Sequence[Page], study: Study, provenance: Provenance) -> Dataset:
@@ -103,7 +103,9 @@ def _written(findings: Findings, pages: Sequence[Page], study: Study, provenance
     result, limits = _result(findings, pages, study, frame_width), _limits(findings)
     lesions = [page for page in pages if page.lesion is not None][:_MOST_PICTURES]
     if lesions:
-        shown = [_placed(page, 0.9 * frame_width) for page in lesions]
+        shown: list[Flowable] = [_placed(page, 0.9 * frame_width) for page in lesions]
+        if len(lesions) < len(findings.lesions):
+            shown.append(_said("Lesions without a picture here are among the key images, at most six.", _SMALL))
         parts = [KeepInFrame(*room, result, mode="shrink"), PageBreak()]
         document.build([*parts, KeepInFrame(*room, [*shown, *limits], mode="shrink")])
     else:
@@ -116,69 +118,83 @@ def _result(findings: Findings, pages: Sequence[Page], study: Study, width: floa
         Paragraph(_TITLE, ParagraphStyle("title", _HEAD, fontSize=16, leading=20)),
         _patient(study, width),
         Spacer(0, 3 * mm),
-        Paragraph(escape(wording.summary(findings)), _SUMMARY),
-        Paragraph(escape(f"Grade: {wording.grade(findings)}"), _BODY),
+        _said(wording.summary(findings), _SUMMARY),
     ]
+    if findings.grade is not None:
+        told.append(_said(f"Grade: {wording.grade(findings)}"))
+    told += [_said(one) for one in wording.refusals(findings)]
     if findings.suspicion is not None:
-        told.append(Paragraph(escape(wording.suspicion(findings.suspicion, findings.answer)), _BODY))
+        told.append(_said(wording.suspicion(findings.suspicion, findings.answer)))
     overview = next((page for page in pages if page.lesion is None), None)
     if overview is not None:
         told += [Spacer(0, 2 * mm), _placed(overview, width)]
     if findings.lesions:
-        told.append(Paragraph("Focal candidates", _HEAD))
-        told += [Paragraph(escape(wording.lesion(one)), _BODY) for one in findings.lesions]
-        told += [Paragraph(escape(wording.biopsy(one, one.biopsy)), _SMALL) for one in findings.lesions if one.biopsy]
-    told += [Paragraph(escape(one), _SMALL) for one in (wording.comparison(findings), *wording.changes(findings))]
+        told.append(_said("Focal candidates", _HEAD))
+        told += [_said(wording.lesion(one)) for one in findings.lesions]
+        told += [_said(wording.biopsy(one, one.biopsy), _SMALL) for one in findings.lesions if one.biopsy]
+    told += [_said(one, _SMALL) for one in (wording.comparison(findings), *wording.changes(findings))]
     if findings.muscles:
-        told.append(Paragraph("Muscles", _HEAD))
-        told += [Paragraph(escape(wording.muscle(one)), _BODY) for one in findings.muscles]
-    if findings.levels:
+        told.append(_said("Muscles", _HEAD))
+        told += [_said(wording.muscle(one)) for one in findings.muscles]
+    if any(row.enhancement_pct is not None for row in findings.levels):
         head = ("level", "left, %", "right, %", "asymmetry index, %", "")
-        told += [Paragraph("Enhancement by level", _HEAD), _table([head, *table_rows(findings)])]
-        told.append(Paragraph(escape(wording.level_basis(findings)), _SMALL))
+        told += [_said("Enhancement by level", _HEAD), _table([head, *table_rows(findings)])]
+        told.append(_said(wording.level_basis(findings), _SMALL))
     return told
 
 
 def _limits(findings: Findings) -> list[Flowable]:
     told: list[Flowable] = []
     if findings.grade or findings.lesions:
-        told.append(Paragraph(escape(wording.DIFFERENTIAL), _SMALL))
-    for title, notes in (("Not measured", findings.refusals), ("Limitations", findings.caveats)):
-        if notes:
-            told.append(Paragraph(title, _HEAD))
-            told += [Paragraph(escape(wording.note(one)), _SMALL) for one in notes]
-    failed = [wording.gate(one) for one in findings.gates if not one.passed]
-    passed = f"{len(findings.gates) - len(failed)} of {len(findings.gates)} quality checks passed"
-    told.append(Paragraph("Quality", _HEAD))
-    told.append(Paragraph(escape("; ".join([passed, *failed])) + ".", _SMALL))
-    told.append(Paragraph(f"SHA-256 of all parameters: {escape(findings.algorithm.configuration_hash)}", _SMALL))
+        told.append(_said(wording.DIFFERENTIAL, _SMALL))
+    if findings.caveats:
+        told.append(_said("Limitations", _HEAD))
+        told += [_said(wording.note(one), _SMALL) for one in findings.caveats]
+    told.append(_said("Quality", _HEAD))
+    if findings.gates:
+        failed = [wording.gate(one) for one in findings.gates if not one.passed]
+        passed = f"{len(findings.gates) - len(failed)} of {len(findings.gates)} quality checks passed"
+        told.append(_said("; ".join([passed, *failed]) + ".", _SMALL))
+    told.append(_said(f"SHA-256 of all parameters: {findings.algorithm.configuration_hash}", _SMALL))
     return told
 
 
+def _said(text: str, style: ParagraphStyle = _BODY) -> Paragraph:
+    """Return a paragraph in which no number is parted from its percent sign."""
+    return Paragraph(escape(text).replace(" %", "\xa0%"), style)
+
+
 def _patient(study: Study, width: float) -> Table:
-    """Return who was examined. The archive's header counts: a name that this font lacks is left to it."""
+    """Return who was examined. The archive's header counts: what this font lacks is left to it."""
     header = study.header
-    name = str(header.PatientName or "").replace("^", " ").strip()
-    readable = study.received_set is None and name.isprintable() and _in_font(name)
     cells = (
-        ("Patient", name if readable else "as in the DICOM header"),
+        ("Patient", _shown(study, _name(str(header.PatientName or "")))),
         ("Patient ID", _shown(study, header.PatientID)),
-        ("Study date", _date(str(header.StudyDate or ""))),
+        ("Birth date", _date(header.PatientBirthDate)),
+        ("Study date", _date(header.StudyDate)),
         ("Accession", _shown(study, header.AccessionNumber)),
     )
-    table = Table([[label for label, _text in cells], [text for _label, text in cells]], [width / 4] * 4)
-    table.setStyle([("FONT", (0, 0), (-1, 0), "Helvetica", 7), ("FONT", (0, 1), (-1, 1), "Helvetica-Bold", 9.5),
-                    ("BACKGROUND", (0, 0), (-1, -1), _PALE), ("BOTTOMPADDING", (0, 0), (-1, 0), 0)])  # fmt: skip
+    written = [[_said(label, _LABEL) for label, _text in cells], [_said(text, _IDENTITY) for _label, text in cells]]
+    table = Table(written, [share * width for share in (0.32, 0.23, 0.13, 0.13, 0.19)])
+    table.setStyle([("BACKGROUND", (0, 0), (-1, -1), _PALE), ("VALIGN", (0, 0), (-1, -1), "TOP"),
+                    ("BOTTOMPADDING", (0, 0), (-1, 0), 0), ("TOPPADDING", (0, 1), (-1, 1), 0)])  # fmt: skip
     return table
 
 
-def _date(text: str) -> str:
+def _name(text: str) -> str:
+    """Return a name as it is read, of its groups (PS3.5 6.2.1) the alphabetic one, if there is one."""
+    return (text.split("=")[0] or text).replace("^", " ").strip()
+
+
+def _date(value: object) -> str:
+    text = str(value or "")
     return f"{text[:4]}-{text[4:6]}-{text[6:]}" if text else ""
 
 
 def _shown(study: Study, value: object) -> str:
     text = "" if value is None else str(value)
-    return text if study.received_set is None and _in_font(text) else "as in the DICOM header"
+    readable = study.received_set is None and text.isprintable() and _in_font(text)
+    return text if readable else "as in the DICOM header"
 
 
 def _in_font(text: str) -> bool:

@@ -55,9 +55,17 @@ def lesion(finding: LesionFindings) -> str:
     The place is given as viewers show it (L or R, P or A, H or F, in mm), because a report in viewers that draw no
     SEG has no other pointer into the images.
     """
+    facts = [*_location(finding.location), f"centroid at {_place(finding.centroid_mm)}", *_measured(finding)]
+    return f"Lesion {finding.number}, {finding.side}: {', '.join(facts)}."
+
+
+def lesion_in_short(finding: LesionFindings) -> str:
+    """Return what was measured of a lesion, and its slices: for a picture, which shows the rest."""
+    return f"{', '.join([*_measured(finding), *_location(finding.location)[1:]])}."
+
+
+def _measured(finding: LesionFindings) -> list[str]:
     facts = [
-        *_location(finding.location),
-        f"centroid at {_place(finding.centroid_mm)}",
         f"{finding.long_axis_mm:.0f} x {finding.short_axis_mm:.0f} mm in plane",
         f"{finding.volume_mm3 / 1000:.2f} mL",
     ]
@@ -69,8 +77,12 @@ def lesion(finding: LesionFindings) -> str:
         facts.append(f"{finding.plexus_distance_mm:.0f} mm from the paravertebral venous plexus")
     if finding.draining_vessel is not None:
         facts.append(f"{'a' if finding.draining_vessel else 'no'} vessel joins it with the plexus")
-    facts += _kinetics(finding.kinetics)
-    return f"Lesion {finding.number}, {finding.side}: {', '.join(facts)}."
+    return facts + _kinetics(finding.kinetics)
+
+
+def refusals(findings: Findings) -> list[str]:
+    """Return a line on all that was not measured, and why; none where nothing was refused."""
+    return [f"Not measured: {' '.join(map(note, findings.refusals))}"] if findings.refusals else []
 
 
 def comparison(findings: Findings) -> str:
@@ -163,7 +175,7 @@ def muscle(finding: MuscleFindings) -> str:
     if finding.enhancement_pct is not None:
         facts.append(f"enhancement {finding.enhancement_pct:.0f} %")
     if finding.asymmetry_pct is not None:
-        facts.append(f"asymmetry index {finding.asymmetry_pct:+.0f} % against the {finding.side.other}")
+        facts.append(f"asymmetry index {finding.asymmetry_pct:+z.0f} % against the {finding.side.other}")
     if finding.fat_fraction_pct is not None:
         facts.append(f"fat fraction {finding.fat_fraction_pct:.0f} %")
     facts += _kinetics(finding.kinetics)
@@ -188,12 +200,12 @@ def _row(row: MuscleFindings) -> str:
         for text, value in (
             ("enhancement {:.0f} %", row.enhancement_pct),
             ("{:.2f} times the other levels", row.relative_enhancement),
-            ("asymmetry index {:+.0f} %", row.asymmetry_pct),
+            ("asymmetry index {:+z.0f} %", row.asymmetry_pct),
             ("enhancing fraction {:.0f} %", row.enhancing_fraction_pct),
             ("fat fraction {:.0f} %", row.fat_fraction_pct),
             ("enhancement of water {:.0f} %", row.fat_corrected_enhancement_pct),
             ("vessel fraction {:.1f} %", row.vessel_fraction_pct),
-            ("vessel asymmetry index {:+.0f} %", row.vessel_asymmetry_pct),
+            ("vessel asymmetry index {:+z.0f} %", row.vessel_asymmetry_pct),
             ("time to peak {:.0f} s", row.kinetics and row.kinetics.time_to_peak_s),
         )
         if value is not None

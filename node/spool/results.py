@@ -46,12 +46,36 @@ class Results:
             raise SpoolError(f"the spool could not be written ({error.strerror})") from error
         return path
 
+    def has(self, path: str) -> bool:
+        """Return whether a stored file is there."""
+        return (self.root / path).is_file()
+
     def path_of(self, path: str) -> Path:
         """Return the absolute path of a stored file; SpoolError if it is not there."""
         absolute = self.root / path
         if not absolute.is_file():
             raise SpoolError("a result that the ledger knows is missing from the spool")
         return absolute
+
+    def read(self, path: str) -> bytes:
+        """Return what was stored; SpoolError if it is not there, not readable, or not what it was."""
+        try:
+            content = self.path_of(path).read_bytes()
+        except OSError as error:
+            raise SpoolError(f"a result could not be read ({error.strerror})") from error
+        if hashlib.sha256(content).hexdigest() != Path(path).stem:
+            raise SpoolError("a result is not on disk as it was made")
+        return content
+
+    def drop(self, path: str) -> bool:
+        """Remove a stored file, and return whether it was there; SpoolError if the disk refuses."""
+        try:
+            (self.root / path).unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise SpoolError(f"a result could not be removed ({error.strerror})") from error
+        return True
 
     def sweep(self) -> int:
         """Remove what a crash left unfinished and return how many; only while nobody writes, so: at start."""

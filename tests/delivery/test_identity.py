@@ -1,14 +1,16 @@
 """Nothing is sent to whoever knows the study as another patient's, unless a human says so."""
 
 import pytest
+from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from node.delivery.identity import contradiction
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
 from node.errors import RetrievalError
 from node.ledger.rulings import Rulings
-from node.records import DeliveryState, KnownStudy
-from tests.builders import SECRET, mr
+from node.records import RECALL_NOTE, DeliveryState, KnownStudy, ResultRecord
+from tests.builders import SECRET, mr, part10
 from tests.delivery.desk import REPORT, SEG, Desk, objects
+from tests.delivery.test_fallback import KO_UID, key_objects
 from tests.delivery.test_outbox import Scripted
 
 OURS = KnownStudy("SECRET-ID", SECRET, "A1")
@@ -135,6 +137,22 @@ def test_what_was_held_at_the_first_look_was_never_sent_and_is_not_recalled(desk
     desk.run(desk.outbox(Scripted("stored"), inquiry=Knows(KnownStudy("OTHER", "", ""))))
 
     assert Rulings(desk.ledger.database).holders(job) == []
+
+
+def test_a_recall_goes_wherever_its_results_are_whosever_the_study_is_there_by_now(desk: Desk) -> None:
+    job = desk.owe()
+    archive = Knows(OURS)
+    outbox = desk.outbox(destination := Scripted("stored"), inquiry=archive)
+    desk.run(outbox)
+    archive.study = KnownStudy("OTHER", "", "")  # merged with another patient, which may be why
+    path = desk.results.store(part10(key_objects()))
+    note = ResultRecord(InstanceUID(KO_UID), KeyObjectSelectionDocumentStorage, job, RECALL_NOTE, path)
+
+    Rulings(desk.ledger.database).recall(job, note, "Curie", "another patient's", now=desk.now)
+    desk.run(outbox)
+
+    assert desk.rows(job)[RECALL_NOTE].state is STORED
+    assert destination.got == [[SEG, REPORT], [KO_UID]]
 
 
 def test_nothing_is_sent_while_nobody_can_be_asked(desk: Desk) -> None:

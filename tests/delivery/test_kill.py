@@ -11,22 +11,27 @@ import time
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
+from node.association.receiver import Receiver
 from node.records import DeliveryState
+from tests.builders import mr
 from tests.conftest import ROOT
 from tests.delivery.bad_archive import MODES, BadArchive
-from tests.delivery.desk import Desk, objects
-from tests.peers import until
+from tests.delivery.desk import Desk, objects, storage
+from tests.delivery.test_commitment import receiver
+from tests.peers import Orthanc, until
 
+__all__ = ["receiver"]  # a fixture
 KILLS = int(os.environ.get("PARASPINAL_KILLS", "5"))
 pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(120 + 30 * KILLS)]
 _STUCK_S = 60.0  # more than all waits and deadlines of an attempt together
 
 
-def start(folder: Path, port: int) -> "subprocess.Popen[bytes]":
+def start(folder: Path, port: int, *more: str) -> "subprocess.Popen[bytes]":
     (folder / "up").unlink(missing_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.delivery.outbox_process", str(folder), str(port)], cwd=ROOT
+        [sys.executable, "-m", "tests.delivery.outbox_process", str(folder), str(port), *more], cwd=ROOT
     )
     until(lambda: (folder / "up").exists() or process.poll() is not None, what="the outbox")
     assert process.poll() is None
@@ -71,19 +76,53 @@ def test_after_any_kill_each_version_is_at_the_archive_once(desk: Desk, tmp_path
     )
 
 
+def test_after_any_kill_each_version_is_committed_to_and_seen_in_a_real_archive(
+    desk: Desk, receiver: Receiver, tmp_path: Path
+) -> None:
+    chance = random.Random(KILLS)
+    us = {"AET": "PARASPINAL", "Host": "127.0.0.1", "Port": receiver.port, "AllowStorageCommitment": True}
+    orthanc = Orthanc(tmp_path / "orthanc", modalities={"node": us})
+    desk.now = time.time()
+    studies = [{"StudyInstanceUID": f"2.25.{study}", "SeriesInstanceUID": f"2.25.{study}.1"} for study in (1, 2, 3)]
+    images = [mr(f"2.25.88.{number}", **of) for number, of in enumerate(studies)]
+    list(storage(orthanc.port).deliver(images))  # whose study it is, is looked up there
+    expected = [str(one.SOPInstanceUID) for one in images]
+    try:
+        for kill in range(KILLS):
+            made = objects(kill + 1, **studies[kill % 3])
+            desk.owe(made, study=1 + kill % 3)
+            expected += [str(one.SOPInstanceUID) for one in made]
+            process = start(tmp_path, orthanc.port, "proving")
+            time.sleep(chance.uniform(0.0, 1.5))
+            process.kill()
+            process.wait()
+        process = start(tmp_path, orthanc.port, "proving")
+        try:
+            settle(desk, 2 * KILLS, DeliveryState.SEEN)
+        finally:
+            process.kill()
+            process.wait()
+        there = [str(dcmread(file).SOPInstanceUID) for file in orthanc.files(tmp_path / "there")]
+    finally:
+        orthanc.stop()
+
+    assert sorted(there) == sorted(expected)
+    print(f"{KILLS} kills, {2 * KILLS} objects committed to and seen in Orthanc")  # pytest -rP
+
+
 def owe_again(desk: Desk, job: str) -> int:
     return desk.deliveries.owe_again(job, now=time.time(), although_newer=True)
 
 
-def settle(desk: Desk, objects_owed: int) -> None:
-    """Wait until all is stored, however long that takes, while there is progress."""
-    stored, deadline = 0, time.monotonic() + _STUCK_S
-    while stored < objects_owed:
-        assert time.monotonic() < deadline, f"{stored} of {objects_owed} are stored, and nothing moves any more"
+def settle(desk: Desk, objects_owed: int, state: DeliveryState = DeliveryState.STORED) -> None:
+    """Wait until all is in a state, however long that takes, while there is progress."""
+    reached, deadline = 0, time.monotonic() + _STUCK_S
+    while reached < objects_owed:
+        assert time.monotonic() < deadline, f"{reached} of {objects_owed} are {state}, and nothing moves any more"
         for waiting in desk.deliveries.waiting().values():
             for job in waiting:
                 owe_again(desk, job)
         time.sleep(0.1)
-        before, stored = stored, desk.ledger.counts().get(f"deliveries {DeliveryState.STORED}", 0)
-        if stored > before:
+        before, reached = reached, desk.ledger.counts().get(f"deliveries {state}", 0)
+        if reached > before:
             deadline = time.monotonic() + _STUCK_S

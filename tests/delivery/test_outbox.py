@@ -1,6 +1,6 @@
 """What is owed is sent in order, again after longer and longer waits, and in the end by nobody but an operator."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -140,6 +140,30 @@ def test_a_destination_that_is_away_is_asked_once_a_wait_however_much_is_owed_to
     assert all(state is STORED for job in jobs for state, _ in desk.states(job))
 
 
+def test_a_destination_that_is_away_for_long_is_one_alarm_and_one_all_clear(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for study in range(1, 4):
+        desk.owe(objects(study), study=study)
+    outbox = desk.outbox(destination := Scripted(DeliveryError("no association")))
+    told = []
+    for hour in range(30):
+        if hour == 2:
+            told.append(caplog.text.count("D520"))  # it may be restarting
+        desk.run(outbox, after_s=3600.0)
+    destination.script[:] = ["stored"]
+    for _ in range(2):
+        desk.run(outbox, after_s=3600.0)
+
+    assert told == [0]
+    assert [line for line in caplog.messages if "D52" in line] == [
+        "D520 destination is away; nothing goes there until it answers, told once destination=pacs "
+        "reason='no association'",
+        "D521 destination answers again destination=pacs",
+    ]
+
+
 def test_a_newer_revision_waits_for_the_older_one(desk: Desk) -> None:
     older = desk.owe(objects(1))
     destination = Scripted("later", "stored")
@@ -224,6 +248,27 @@ def test_a_restarted_node_goes_on_where_the_last_one_was(desk: Desk, tmp_path: P
 
     assert [row.attempts for row in reborn.rows(job).values()] == [2, 2]
     assert reborn.states(job) == [(STORED, "stored")] * 2
+
+
+@pytest.mark.parametrize(
+    ("harm", "why"),
+    [
+        (lambda file: file.unlink(), "a result that the ledger knows is missing from the spool"),
+        (lambda file: file.write_bytes(file.read_bytes()[:-1] + b"!"), "a result is not on disk as it was made"),
+    ],
+)
+def test_what_is_damaged_on_our_disk_is_not_sent_and_an_operators_to_know(
+    desk: Desk, harm: Callable[[Path], object], why: str
+) -> None:
+    job = desk.owe()
+    (file, _) = desk.results.root.iterdir()
+    harm(file)
+    outbox = desk.outbox(destination := Scripted("stored"))
+
+    desk.run(outbox)
+
+    assert desk.states(job) == [(PARKED, why)] * 2
+    assert destination.got == []
 
 
 def test_an_archive_that_is_down_leaves_everything_owed(desk: Desk) -> None:

@@ -30,7 +30,7 @@ class Origin:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 outer.requests.append((self.path, self.headers.get("Authorization", ""), body))
                 status, said = outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0]
                 content = (said if isinstance(said, str) else json.dumps(said)).encode()
@@ -41,6 +41,8 @@ class Origin:
                     self.send_header("Location", "/elsewhere")
                 self.end_headers()
                 self.wfile.write(content)
+
+            do_GET = do_POST  # noqa: N815 - http.server's names
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -139,6 +141,31 @@ def test_the_first_that_is_worth_trying_again_holds_up_the_rest(desk: Desk, orig
 
     assert at_first == [(DeliveryState.OWED, "HTTP 503"), (DeliveryState.OWED, "not sent in this attempt")]
     assert desk.states(job) == [(DeliveryState.STORED, "0x0000")] * 2
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (200, "HTTP 200"),
+        (401, "HTTP 401: it does not let us in, everything will be parked"),
+        (404, "HTTP 404: nothing is found under the url, unless it only stores"),
+        (302, "cannot be reached, or does not answer: deliveries will wait"),
+    ],
+)
+def test_a_server_is_asked_beforehand_whether_it_lets_us_in(
+    origin: Origin, tmp_path: Path, status: int, words: str
+) -> None:
+    (tmp_path / "token").write_text("abc\n")
+    origin.answers = [(status, {})]
+
+    assert stow(origin.url, token_file=str(tmp_path / "token")).reach() == words
+    assert origin.requests[0][:2] == ("/dicom-web/studies?limit=1", "Bearer abc")
+
+
+def test_what_is_missing_to_ask_a_server_is_told(tmp_path: Path) -> None:
+    assert stow("http://127.0.0.1:1").reach() == "cannot be reached, or does not answer: deliveries will wait"
+    without_token = stow("http://127.0.0.1:1", token_file=str(tmp_path / "token")).reach()
+    assert without_token == "the token file could not be read (No such file or directory): deliveries will wait"
 
 
 def test_options_that_it_does_not_know_are_a_fault_of_the_settings() -> None:

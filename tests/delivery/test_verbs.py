@@ -6,15 +6,18 @@ from pathlib import Path
 import pytest
 from pydicom.uid import KeyObjectSelectionDocumentStorage, SegmentationStorage
 
-from node.delivery import probe
+from node.checks import run_checks
+from node.delivery import Folder, probe
 from node.dicom.identifiers import InstanceUID
+from node.errors import DeliveryError
 from node.ledger.rulings import Rulings
 from node.records import DeliveryState, KnownStudy, ResultRecord
+from node.settings import DestinationSettings, Settings
 from tests.builders import part10
 from tests.cli.test_cli import run
 from tests.delivery.desk import CALLER, Desk, objects, peer, storage
 from tests.delivery.test_fallback import KO_UID, SR_3D, SR_COMPREHENSIVE, SR_ENHANCED, Picky, key_objects
-from tests.delivery.test_identity import Knows
+from tests.delivery.test_identity import OURS, Knows
 from tests.delivery.test_outbox import Scripted
 
 __all__ = ["run"]  # a fixture
@@ -24,11 +27,14 @@ def test_a_held_result_is_on_the_list_and_is_released_by_name(run, desk: Desk, t
     job = desk.owe()
     desk.run(desk.outbox(Scripted("stored"), inquiry=Knows(KnownStudy("OTHER", "", ""))))
     listed = run("jobs", "list", "--waiting", "--data", str(tmp_path))[1]
+    status = run("status", "--data", str(tmp_path))[1]
 
     released = run("jobs", "release", job, "--data", str(tmp_path))
     again = run("jobs", "release", job, "--data", str(tmp_path))
 
-    assert job in listed
+    assert f"{job}" in listed
+    assert "2 held (the study is there under another Patient ID)" in " ".join(listed.split())
+    assert "jobs release JOB" in status
     assert (released[0], released[1]) == (0, f"{job}: 2 objects owed to pacs, to be sent without another look\n")
     assert (again[0], again[2]) == (1, f"refused: {job}: no delivery of it is held\n")
     assert all(one.released_by for one in desk.deliveries.rows(job))
@@ -140,3 +146,50 @@ def test_a_destination_is_asked_beforehand_what_it_takes() -> None:
         "offers no storage commitment: turn commitment off, or everything will be parked"
     )
     assert of_newer == "takes sr, seg"
+
+
+def test_a_folder_says_beforehand_whether_it_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    def reach(name: str) -> str:
+        return Folder(DestinationSettings(name="shelf", kind="folder", folder=tmp_path / name), CALLER).reach()
+
+    assert reach("") == "writable"
+    assert reach("new/one") == "not there: it is made when something is delivered"
+    assert reach("file/one") == "cannot be written: deliveries will wait"
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]  # whoever checks makes nothing: it may be root
+
+
+def test_check_asks_each_destination_in_its_own_way(tmp_path: Path) -> None:
+    web = {"name": "web", "kind": "dicomweb", "options": {"url": "http://127.0.0.1:1"}}
+    shelf = {"name": "shelf", "kind": "folder", "folder": str(tmp_path)}
+    settings = Settings.checked(
+        {"node": {"data_dir": str(tmp_path / "data")}, "association": {"port": 0}, "destination": [web, shelf]}
+    )
+
+    found = {one.name: one.found for one in run_checks(settings)}
+
+    assert found["dicomweb web"] == "cannot be reached, or does not answer: deliveries will wait"
+    assert found["folder shelf"] == "writable"
+
+
+def test_a_status_says_how_it_stands_with_each_destination(run, desk: Desk, tmp_path: Path) -> None:
+    desk.owe(None, "pacs", "shelf", "viewer", "web")
+    settled_s = desk.now
+    desk.now += 100.0
+    desk.owe(objects(2), "pacs", study=2)
+    desk.run(desk.outbox(Scripted(DeliveryError("no association"))))
+    desk.run(desk.outbox(Scripted("stored", name="shelf")))
+    desk.run(desk.outbox(Scripted("never", name="viewer")))
+    desk.run(desk.outbox(Scripted("stored", name="web"), inquiry=Knows(OURS)))
+
+    shown = json.loads(run("status", "--data", str(tmp_path), "--json")[1])["destinations"]
+    said = run("status", "--data", str(tmp_path))[1]
+
+    assert [tuple(one.values()) for one in shown] == [
+        ("pacs", 4, 0, 0, 0, settled_s, "no association"),
+        ("shelf", 0, 0, 2, 0, None, ""),
+        ("viewer", 0, 2, 0, 0, None, ""),
+        ("web", 0, 0, 2, 2, None, ""),
+    ]
+    assert "no association" in said

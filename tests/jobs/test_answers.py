@@ -76,7 +76,7 @@ def test_sound_results_are_handed_on_whole(tmp_path: Path):
     answer = answered(tmp_path, SOUND)
 
     assert {"seg", "sr"} <= {one["role"] for one in answer["objects"]}
-    assert (answer["quarantined"], answer["faults"]) == ([], [])
+    assert (answer["quarantined"], answer["faults"], answer.get("left_out")) == ([], [], None)
 
 
 def test_a_report_says_that_the_measurement_did_not_end(tmp_path: Path):

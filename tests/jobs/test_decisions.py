@@ -1,21 +1,31 @@
 """What an operator approves goes through the output gate before it is owed to anybody."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from node import process
 from node.errors import GateError, RulingError
+from node.jobs.watch import RulingWatch
 from node.ledger import Arrivals, Deliveries, open_database
 from node.ledger.ledger import Ledger
-from node.records import ResultRecord
+from node.ledger.rulings import Rulings
+from node.records import RECALL_NOTE, ResultRecord
 from node.rulings import Decisions
 from node.settings import Settings
 from node.spool import Results
 from tests.builders import part10
+from tests.cli.test_cli import run
 from tests.ledger.test_ledger import FIRST, close
-from tests.report.builders import built
+from tests.report.builders import built, everything, name, value
+
+__all__ = ["run"]  # a fixture
 
 WHO = {"name": "Curie^Marie", "reason": "looked at", "organization": "Radium"}
 
@@ -23,7 +33,8 @@ WHO = {"name": "Curie^Marie", "reason": "looked at", "organization": "Radium"}
 class Desk:
     """A data folder with the results of a job that wait for review."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, made: dict[str, Dataset] | None = None) -> None:
+        made = made or built()
         shelf = {"name": "shelf", "kind": "folder", "folder": str(folder)}
         self.settings = Settings.checked({"node": {"data_dir": str(folder)}, "destination": [shelf]})
         self.database = open_database(folder / process.DATABASE)
@@ -33,13 +44,13 @@ class Desk:
         (job,) = close(ledger, now=2.0)
         self.job = str(job.id)
         records = [
-            ResultRecord(one.SOPInstanceUID, one.SOPClassUID, self.job, one.Modality.lower(), self._stored(name))
-            for name, one in built().items()
+            ResultRecord(one.SOPInstanceUID, one.SOPClassUID, self.job, one.Modality.lower(), self._stored(name, one))
+            for name, one in made.items()
         ]
         ledger.settle(self.job, "findings", records, {"shelf": {"seg", "sr"}}, now=3.0, review=True)
 
-    def _stored(self, name: str) -> str:
-        path = self.results.store(part10(built()[name]))
+    def _stored(self, name: str, made: Dataset) -> str:
+        path = self.results.store(part10(made))
         if name == "sr":
             self.report = self.results.path_of(path)
         return path
@@ -84,3 +95,88 @@ def test_nothing_is_recalled_or_approved_while_its_job_is_measured_again(tmp_pat
 
     assert list(desk.results.root.iterdir()) == files  # no object was made for it
     assert desk.owed() == []
+
+
+def named(note: Dataset) -> dict[str, tuple[str, str]]:
+    """Return SOP Class and Series Instance UID of what a note names, by SOP Instance UID."""
+    return {
+        item.ReferencedSOPInstanceUID: (item.ReferencedSOPClassUID, series.SeriesInstanceUID)
+        for study in note.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+
+
+def test_a_recall_names_all_that_was_sent_though_only_the_reports_are_still_on_disk(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    decisions = Decisions(desk.settings)
+    decisions.approve(desk.job, **WHO)
+    with desk.database.begin() as connection:
+        connection.execute("UPDATE delivery SET attempts = 1")  # sent
+    for file in list(desk.results.root.iterdir()):
+        if dcmread(file).Modality != "SR":
+            file.unlink()
+
+    decisions.recall(desk.job, title="patient-safety", name="Curie^Marie", text="wrong side")
+
+    made = {one.SOPInstanceUID: one for one in map(dcmread, desk.results.root.iterdir())}
+    (note,) = (one for one in made.values() if one.Modality == "KO")
+    (verified,) = (one for one in made.values() if one.get("VerificationFlag") == "VERIFIED")
+    sent = [one for one in built().values() if one.Modality == "SEG"]
+    assert named(note) == {one.SOPInstanceUID: (one.SOPClassUID, one.SeriesInstanceUID) for one in (*sent, verified)}
+    assert (note.PatientID, note.StudyInstanceUID) == (verified.PatientID, verified.StudyInstanceUID)
+    assert desk.owed().count(RECALL_NOTE) == 1
+
+
+def test_who_decided_what_when_and_why_is_listed_and_the_log_of_the_node_is_told_that_it_was(
+    tmp_path: Path, run, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Desk(tmp_path)
+    decisions = Decisions(desk.settings)
+    decisions.approve(desk.job, **WHO)
+    caplog.set_level("INFO")
+    watch = RulingWatch(Rulings(desk.database))  # a worker that starts now
+    with desk.database.begin() as connection:
+        connection.execute("UPDATE delivery SET attempts = 1")
+
+    decisions.recall(desk.job, title="quality", name="Röntgen^Wilhelm", text="wrong")
+    for _ in range(2):
+        watch.run_once()
+    listed = json.loads(run("review", "log", "--data", str(tmp_path), "--json")[1])
+
+    assert [(one["job"], one["ruling"], one["who"], one["reason"]) for one in listed] == [
+        (desk.job, "recalled", "Röntgen^Wilhelm", "quality: wrong"),
+        (desk.job, "approved", "Curie^Marie", "looked at"),
+    ]
+    assert [line for line in caplog.messages if "J42" in line] == [
+        f"J422 results recalled; a rejection note is owed to all that hold them job={desk.job}"
+    ]
+    assert decisions.decided(since_s=listed[0]["decided_s"] + 1.0) == []
+
+
+@pytest.mark.slow
+def test_what_waits_for_review_can_be_looked_at_without_a_viewer(tmp_path: Path, run) -> None:
+    desk = Desk(tmp_path, everything())
+    out = tmp_path / "out"
+    words = ("jobs", "export", desk.job, str(out), "--data", str(tmp_path))
+
+    code, said, _ = run(*words)
+    again = run(*words)
+
+    number = len(everything())
+    assert (code, said) == (0, f"{number} objects in {out}\n")
+    written = {one.SOPInstanceUID for one in map(dcmread, out.glob("*.dcm"))}
+    assert written == {one.SOPInstanceUID for one in everything().values()}
+    captures = [one for one in everything().values() if one.SOPClassUID == SecondaryCaptureImageStorage]
+    pictures = [np.asarray(Image.open(file)) for file in sorted(out.glob("*.png"))]
+    assert len(captures) == 2
+    assert all(np.array_equal(one, other.pixel_array) for one, other in zip(pictures, captures, strict=True))
+    assert [file.read_bytes()[:5] for file in out.glob("*.pdf")] == [b"%PDF-"]
+    sentences = "".join(file.read_text() for file in out.glob("*.txt"))
+    assert all(f"{name(one)}: {value(one)}\n" in sentences for one in everything()["sr"].ContentSequence
+               if one.ValueType == "TEXT")  # fmt: skip
+    assert "\nSummary: " in sentences
+    assert desk.owed() == []
+    assert (again[0], again[2]) == (
+        1, "failed: files of this job would lie among others: name an empty or new folder\n",
+    )  # fmt: skip

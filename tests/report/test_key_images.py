@@ -8,15 +8,16 @@ from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from node.findings import Side
+from node.findings import EarlierLesion, Recognition, Side
 from node.records import ResultRole
-from node.report import gate
-from node.report.drawing import CYAN, Panel, Window
-from node.report.pages import draw_lesion, draw_overview, table_rows, top_pct
+from node.report import gate, wording
+from node.report.drawing import AMBER, CYAN, Panel, Window, wrapped
+from node.report.pages import FOOT, HEAD, draw_lesion, draw_overview, table_rows, top_pct
 from tests.report.builders import (
     LESION,
     LESION_MM,
@@ -27,6 +28,7 @@ from tests.report.builders import (
     everything,
     evidence,
     items,
+    level_rows,
     name,
     objects,
     pictures,
@@ -67,6 +69,20 @@ def test_a_point_is_drawn_on_the_voxel_that_it_lies_in() -> None:
     x, y, z = position_mm(3)
     centre = (x + 43.5 * SPACING_MM, y + 45.5 * SPACING_MM, z)
     assert drawn.at(centre) == pytest.approx(lit.mean(axis=0)[::-1], abs=1.5)
+
+
+@pytest.mark.parametrize("slices", [SHAPE[0], 5])
+def test_the_scale_bar_is_as_long_as_it_says(slices: int) -> None:
+    flat = replace(pictures()[1], layers={"post": np.zeros((slices, SHAPE[2]), np.float32)})
+    canvas = Image.new("RGB", (600, 400))
+    drawn = Panel(canvas, (0, 0, 600, 400), flat, "")
+
+    drawn.marks()
+
+    white = (np.asarray(canvas) == 255).all(axis=2)
+    bar = np.nonzero(white[white.sum(axis=1).argmax()])[0]
+    (start, _), (end, _) = drawn.at((0.0, 35.0, 0.0)), drawn.at((50.0, 35.0, 0.0))  # "50 mm", of a picture of 160 mm
+    assert bar[-1] - bar[0] == pytest.approx(end - start, abs=3)
 
 
 def test_the_outline_surrounds_the_lesion_and_nothing_else() -> None:
@@ -121,6 +137,77 @@ def test_the_colour_bar_ends_at_a_round_number_above_nearly_all() -> None:
     assert top_pct(pictures()) == 100.0
     assert top_pct([MUSCLE_ALONE]) == 50.0
     assert top_pct(()) == 50.0
+
+
+def overview_of(*levels: str, slices: int = SHAPE[0]) -> npt.NDArray[np.uint8]:
+    """The page of an examination with these levels, of so many slices from the head down."""
+    axial, coronal, *_more = pictures()
+    flat = replace(coronal, layers={name: layer[:slices] for name, layer in coronal.layers.items()})
+    image = draw_overview(replace(WITH_LESION, levels=level_rows(*levels)), (axial, flat))
+    assert image is not None
+    return np.asarray(image)
+
+
+def test_the_fewest_slices_that_are_measured_have_their_page_too() -> None:
+    made = overview_of(slices=5)
+
+    above = made[150:280, 500:580].reshape(-1, 3)  # of the flat picture, where its colour bar has room
+    assert len(np.unique(above, axis=0)) > 50
+
+
+def test_the_table_of_a_whole_spine_stays_above_the_banner_and_tells_what_it_leaves_out() -> None:
+    thoracic = [f"T{number}" for number in range(1, 13)]
+
+    made, other = overview_of(*thoracic, "L1", "L2", "L3", "L4", "L5"), overview_of("L1")
+
+    assert np.array_equal(made[-FOOT:], other[-FOOT:])
+    last_line = made[-FOOT - 36 : -FOOT, 600:]
+    assert (last_line == AMBER).all(axis=2).any()  # L4 is diffuse
+
+
+def test_the_window_is_told_beside_the_title_whatever_the_scanner_scales() -> None:
+    axial, coronal, *_more = pictures()
+    scaled = replace(coronal, layers=coronal.layers | {"post": 1000 * coronal.layers["post"]})
+
+    page = draw_overview(WITH_LESION, (axial, scaled))
+
+    written = np.nonzero(np.asarray(page)[HEAD : HEAD + 30, :600].any(axis=(0, 2)))[0]
+    assert np.diff(written).max() > 15  # pixels between title and window; words are 10 apart at most
+
+
+def test_signals_of_a_fraction_of_one_are_seen_and_told() -> None:
+    layer = np.linspace(0, 0.02, 100, dtype=np.float32).reshape(10, 10)
+
+    window = Window.of(layer)
+
+    assert window.apply(layer).max() == 1.0
+    assert str(window) == "W 0.0197  L 0.0101"
+
+
+def test_a_lesion_is_named_on_the_side_away_from_the_letters() -> None:
+    drawn, canvas = panel()
+    x, _y = drawn.at((-30.0, 30.0, 12.0))
+
+    drawn.ring((-30.0, 30.0, 12.0), 5.0, "lesion 1", CYAN)
+
+    columns = np.nonzero((np.asarray(canvas) == CYAN).all(axis=2))[1]
+    assert x - columns.min() > 60 > columns.max() - x
+
+
+def test_all_that_was_measured_of_a_lesion_has_room_under_its_title() -> None:
+    (lesion,) = MEASUREMENTS[NAMED].findings.lesions
+    then = EarlierLesion("PVM lesion 1", "2.25.1", Side.LEFT, "L4", None, None, 12340.0, 41.0, None, 140.0, None, None)
+    since = wording.change(lesion, Recognition(then, "20250301", "position", "high"))
+
+    lines = [line for text in (since, wording.lesion_in_short(lesion)) for line in wrapped(text, 18, 1176, 9)]
+
+    assert len(lines) <= 3
+    assert lines[-1].endswith("axial slices 4 to 5 counted from the head.")
+
+
+def test_what_does_not_fit_ends_in_dots_and_what_has_no_room_is_left_out() -> None:
+    assert wrapped("one two three four", 18, 80, 1)[0].endswith(" ...")
+    assert wrapped("one", 18, 80, 0) == []
 
 
 def test_each_lesion_with_a_picture_has_its_page() -> None:
@@ -243,8 +330,8 @@ def other_shape(item: Dataset) -> None:
     ("seed", "message"),
     [
         (no_frame, "GATE-REFERENCE coordinates are in a frame of reference of none of the images"),
-        (open_polygon, "GATE-STRUCTURE a polygon is not closed"),
-        (bent, "GATE-STRUCTURE a polygon does not lie in a plane"),
+        (open_polygon, "GATE-STRUCTURE an outline is not closed"),
+        (bent, "GATE-STRUCTURE an outline does not lie in a plane"),
         (torn, "GATE-STRUCTURE coordinates are not three numbers each"),
         (other_shape, "GATE-STRUCTURE we draw no ELLIPSOID"),
     ],
@@ -284,6 +371,47 @@ def test_a_name_that_the_font_lacks_is_left_to_the_header() -> None:
     assert str(dataset.PatientName) == "山田^太郎"
     assert b"as in the DICOM header" in texts(dataset.EncapsulatedDocument)
     assert b"Doe Jane" in texts(everything("refused without muscles")["pdf"].EncapsulatedDocument)
+
+
+def pdf_texts(**values: str) -> bytes:
+    """What the PDF of a refused examination says of a patient with these attributes."""
+
+    def other(header: Dataset) -> None:
+        header.SpecificCharacterSet = "ISO_IR 192"
+        for keyword, text in values.items():
+            setattr(header, keyword, text)
+
+    measurement = MEASUREMENTS["refused without muscles"]
+    return texts(objects(measurement, evidence(edit=other), wanted=(ResultRole.PDF,))["pdf"].EncapsulatedDocument)
+
+
+def test_of_a_name_in_several_scripts_the_one_that_the_font_has_is_told() -> None:
+    said = pdf_texts(PatientName="Yamada^Tarou=山田^太郎=やまだ^たろう")
+
+    assert b"(Yamada Tarou)" in said
+    assert b"=" not in said.split(b"Yamada")[1][:40]
+
+
+def test_a_long_name_is_broken_into_lines_and_covers_nothing() -> None:
+    name = "Montenegro-Castellanos y Hernandez^Maria Magdalena Concepcion"
+
+    said = pdf_texts(PatientName=name, PatientID="0123456789" * 6)
+
+    assert b"Concepcion" in said
+    assert b"Montenegro-Castellanos y Hernandez Maria" not in said
+    assert b"01234567890123456789012345" not in said
+
+
+def test_why_nothing_was_measured_stands_at_the_top_and_no_table_of_dashes() -> None:
+    refused = MEASUREMENTS["refused with muscles"]
+    levels = tuple(replace(row, enhancement_pct=None, asymmetry_pct=None) for row in level_rows("L4", "L5"))
+    measurement = replace(refused, findings=replace(refused.findings, levels=levels))
+
+    said = texts(objects(measurement, wanted=(ResultRole.PDF,))["pdf"].EncapsulatedDocument)
+
+    assert said.index(b"Not measured: ROLE-CONTRAST") < said.index(b"Muscles, left")
+    assert b"Enhancement by level" not in said
+    assert b"Not graded" not in said
 
 
 def texts(pdf: bytes) -> bytes:

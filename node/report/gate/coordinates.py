@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 
 from node.report.gate.reading import content, is_sr, text
 
-_FLAT_MM = 0.01  # corners of a polygon off its plane: single precision of SCOORD3D at a metre is a tenth of that
+_FLAT_MM = 0.01  # corners of an outline off its plane: single precision of SCOORD3D at a metre is a tenth of that
 
 
 def coordinates(made: Sequence[Dataset], sources: Sequence[Dataset]) -> Iterator[str]:
@@ -28,10 +28,10 @@ def _shape(kind: str, values: np.ndarray) -> Iterator[str]:
     points = values.reshape(-1, 3)
     if kind == "POINT" and len(points) != 1:
         yield f"GATE-STRUCTURE a point has {len(points)} places"
-    elif kind == "POLYGON":
+    elif kind == "POLYLINE":
         if len(points) < 4 or not np.array_equal(points[0], points[-1]):
-            yield "GATE-STRUCTURE a polygon is not closed"
+            yield "GATE-STRUCTURE an outline is not closed"
         elif np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[-1] > _FLAT_MM * len(points) ** 0.5:
-            yield "GATE-STRUCTURE a polygon does not lie in a plane"
+            yield "GATE-STRUCTURE an outline does not lie in a plane"
     elif kind != "POINT":
         yield f"GATE-STRUCTURE we draw no {kind or 'shape without a name'}"

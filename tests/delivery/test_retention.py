@@ -1,0 +1,78 @@
+"""Files of results go when nobody can need them any more: delivered, and of a study that was dropped itself."""
+
+import pytest
+
+from node.delivery import ResultRetention
+from node.ledger import Arrivals
+from node.records import DeliveryState, StudyState
+from tests.delivery.desk import SEG, Desk, objects
+from tests.delivery.test_outbox import Scripted
+
+OWED, STORED, PARKED = DeliveryState.OWED, DeliveryState.STORED, DeliveryState.PARKED
+ABANDONED, WITHDRAWN = DeliveryState.ABANDONED, DeliveryState.WITHDRAWN
+
+
+def drop_study(desk: Desk) -> None:
+    Arrivals(desk.ledger.database).expire(before_s=desk.now + 1.0)
+    assert desk.ledger.study_rows()[0].state is StudyState.EXPIRED
+
+
+def left(desk: Desk) -> set[str]:
+    """Return the digests of the files that are there after a turn."""
+    ResultRetention(desk.ledger, desk.results).run_once()
+    return {one.stem for one in desk.results.root.iterdir()}
+
+
+def test_of_what_is_delivered_the_report_alone_outlasts_its_study(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    job = desk.owe(None, "pacs", "viewer")
+    for name in ("pacs", "viewer"):
+        desk.run(desk.outbox(Scripted("stored", name=name)))
+    while_held = left(desk)
+    drop_study(desk)
+
+    after = [left(desk) for _ in range(2)]
+
+    report = desk.results.root / desk.ledger.earlier_report(job).path  # type: ignore[union-attr]
+    assert len(while_held) == 2
+    assert after == [{report.stem}] * 2
+    assert caplog.text.count("D505") == 1
+    assert {state for state, _ in desk.states(job)} == {STORED}  # the rows know where they are
+
+
+@pytest.mark.parametrize(
+    ("state", "next_try_s", "kept"),
+    [
+        (STORED, None, False),
+        (WITHDRAWN, None, False),
+        (STORED, 2000.0, True),  # still to be committed to, or seen; else it is sent again
+        (PARKED, None, True),
+        (ABANDONED, None, True),
+    ],
+)
+def test_what_one_destination_may_still_be_sent_is_kept(
+    desk: Desk, state: DeliveryState, next_try_s: float | None, kept: bool
+) -> None:
+    desk.owe(None, "pacs", "viewer")
+    desk.run(desk.outbox(Scripted("stored")))
+    desk.run(desk.outbox(Scripted("stored", name="viewer")))
+    desk.deliveries.advance(SEG, "viewer", state, "", was=STORED, now=desk.now, next_try_s=next_try_s)
+    drop_study(desk)
+
+    assert len(left(desk)) == (2 if kept else 1)
+
+
+def test_what_was_owed_to_nobody_is_kept_for_it_is_here_alone(desk: Desk) -> None:
+    desk.owe(objects(), "pacs", roles=("seg", "sr"))
+    with desk.ledger.database.begin() as connection:
+        connection.execute("DELETE FROM delivery")
+    drop_study(desk)
+
+    assert len(left(desk)) == 2
+
+
+def test_while_the_images_are_kept_so_are_the_results(desk: Desk) -> None:
+    desk.owe()
+    desk.run(desk.outbox(Scripted("stored")))
+
+    assert len(left(desk)) == 2
