@@ -235,6 +235,7 @@ class DestinationSettings(Section):
     tls: bool = False
     tls_name: str = ""
     objects: tuple[ResultRole, ...] = tuple(ResultRole)
+    pause_s: Annotated[float, Field(ge=0, le=10)] = 0.0
     commitment: bool = False
     verify: bool = False
     query_ae_title: OptionalTitle = ""

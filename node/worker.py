@@ -147,7 +147,7 @@ class Worker:
         return Outbox(
             destination, self._deliveries, self._results, settings.delivery,
             inquiry=Archive.of(settings, queried(one)) if one.verify else None,
-            commitment=commitment if one.commitment else None,
+            commitment=commitment if one.commitment else None, pause_s=one.pause_s,
         )  # fmt: skip
 
     def _read_study(self, study: Sequence[StoredSeries]) -> Verdict:

@@ -58,6 +58,8 @@ class Outbox:
         Who is asked for storage commitment; None: nobody.
     chance
         A number from 0 to 1: waits differ, so that not all that failed together is tried again together.
+    pause_s
+        After each object, so that a slow archive or line has time for others.
     """
 
     def __init__(
@@ -70,10 +72,12 @@ class Outbox:
         inquiry: Inquiry | None = None,
         commitment: CommitmentRequester | None = None,
         chance: Callable[[], float] = random.random,
+        pause_s: float = 0.0,
     ) -> None:
         self._destination, self._name = destination, destination.name
         self._deliveries, self._results, self._settings = deliveries, results, settings
         self._inquiry, self._commitment, self._chance = inquiry, commitment, chance
+        self._pause_s = pause_s
         self._failures, self._away_until_s = 0, 0.0
         self._turn, self._stopping = threading.Lock(), threading.Event()
 
@@ -129,6 +133,7 @@ class Outbox:
                     stored += answer.stored
                 else:
                     said[uid] = answer.status
+                self._stopping.wait(self._pause_s)
             self._is_back()
         except (RefusedError, SpoolError) as error:  # what is damaged here is as little put right by waiting
             for one, _ in left.values():

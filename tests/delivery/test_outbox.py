@@ -1,8 +1,10 @@
 """What is owed is sent in order, again after longer and longer waits, and in the end by nobody but an operator."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
@@ -191,6 +193,21 @@ def test_a_newer_revision_does_not_wait_for_one_that_is_parked_nor_for_another_s
     desk.run(outbox)
 
     assert [desk.states(job)[0][0] for job in (parked, waiting, newer)] == [PARKED, OWED, STORED]
+
+
+def test_an_archive_has_the_pause_that_it_is_given_after_each_object(desk: Desk) -> None:
+    came_s: list[float] = []
+
+    class Watching(Scripted):
+        def deliver(self, *arguments: Any) -> Iterator[Answer]:
+            for answer in super().deliver(*arguments):
+                came_s.append(time.monotonic())
+                yield answer
+
+    desk.owe()
+    desk.run(desk.outbox(Watching("stored"), pause_s=0.2))
+
+    assert [later - one >= 0.2 for one, later in pairwise(came_s)] == [True]
 
 
 def test_one_destination_delays_no_other(desk: Desk) -> None:
