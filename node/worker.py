@@ -246,7 +246,7 @@ def _clock() -> BackgroundScheduler:
 
 
 def _report_trouble(event: JobEvent) -> None:
+    """Tell of a turn that failed, or that was left out because the one before goes on: a large study takes longer."""
     error = getattr(event, "exception", None)
-    eventlog.record(
-        Event.CLOCK_TROUBLE, logging.ERROR, loop=event.job_id, error=type(error).__name__ if error else "late"
-    )
+    level, what = (logging.ERROR, type(error).__name__) if error else (logging.WARNING, "late")
+    eventlog.record(Event.CLOCK_TROUBLE, level, loop=event.job_id, error=what)
