@@ -183,12 +183,14 @@ def _patient(study: Study, width: float) -> Table:
 
 def _name(text: str) -> str:
     """Return a name as it is read, of its groups (PS3.5 6.2.1) the alphabetic one, if there is one."""
-    return (text.split("=")[0] or text).replace("^", " ").strip()
+    groups = [" ".join(group.replace("^", " ").split()) for group in text.split("=")]
+    return next((group for group in groups if group), "")
 
 
 def _date(value: object) -> str:
+    """Return a DA as it is read; what is none, as it stands: "1950.01.01" is of ACR-NEMA."""
     text = str(value or "")
-    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if text else ""
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdecimal() else text
 
 
 def _shown(study: Study, value: object) -> str:
