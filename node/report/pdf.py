@@ -188,9 +188,8 @@ def _name(text: str) -> str:
 
 
 def _date(value: object) -> str:
-    """Return a DA as it is read; what is none, as it stands: "1950.01.01" is of ACR-NEMA."""
     text = str(value or "")
-    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdecimal() else text
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if text else ""
 
 
 def _shown(study: Study, value: object) -> str:
