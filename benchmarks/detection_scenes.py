@@ -386,9 +386,10 @@ def _shifted(image: Image, voxels: Sequence[float] | Points) -> Image:
         whole = int(np.floor(-shift))
         f = -shift - whole
         taps = [(1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3]
-        padded = np.pad(image, [(4, 4) if one == axis else (0, 0) for one in range(3)], mode="edge")
+        reach = max(4, abs(whole) + 2)
+        padded = np.pad(image, [(reach, reach) if one == axis else (0, 0) for one in range(3)], mode="edge")
         splines = ndimage.spline_filter1d(padded, 3, axis=axis, output=np.float32, mode="mirror")
-        start, stop = 4 + whole - 1, 4 + whole - 1 + image.shape[axis]
+        start, stop = reach + whole - 1, reach + whole - 1 + image.shape[axis]
         image = sum(
             np.float32(tap / 6) * np.take(splines, np.arange(start + n, stop + n), axis=axis)
             for n, tap in enumerate(taps)

@@ -120,7 +120,7 @@ def dice(outcomes: Iterable[Outcome]) -> Figure:
     _goals(axes, 0.75, 0.9)
     axes.set_ylim(0, 1)
     axes.legend(axes.lines[:2], ["accepted", "refused"], fontsize=8)
-    _ticks(axes, [one.name.replace(" ", "\n", 1) for one in shown])
+    _ticks(axes, [one.name.replace("Total", "Total-\n").replace(" ", "\n", 1) for one in shown])
     return figure
 
 
