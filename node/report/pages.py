@@ -51,8 +51,9 @@ def draw_overview(findings: Findings, pictures: Sequence[Picture]) -> Image.Imag
     coronal = next((one for one in pictures if one.plane == "coronal" and "post" in one.layers), None)
     if axial is None or coronal is None:
         return None
-    answer = [] if findings.answer is None else [findings.answer.statement]
-    canvas = _canvas("Paraspinal muscles: overview", [findings.summary, *answer, *wording.refusals(findings)], findings)
+    answer = "" if findings.answer is None else findings.answer.statement
+    said = [text for text in (findings.summary, answer, " ".join(wording.refusals(findings))) if text]
+    canvas = _canvas("Paraspinal muscles: overview", said, findings)
     top = top_pct(pictures)
     height = (_HEIGHT - HEAD - FOOT) // 2
     window = Window.of(coronal.layers["post"])
@@ -94,16 +95,21 @@ def _canvas(title: str, lines: Sequence[str], findings: Findings) -> Image.Image
     pen.text((12, 6), title, WHITE, font(32))
     tag = "automatic, not reviewed when made"
     pen.text((_WIDTH - 12 - font(18).getlength(tag), 16), tag, AMBER, font(18))
-    fitted: list[str] = []
-    for text in lines:
-        fitted += wrapped(text, 18, _WIDTH - 24, _MOST_LINES - len(fitted))
-    for number, line in enumerate(fitted):
+    for number, line in enumerate(under_title(lines)):
         pen.text((12, 46 + 21 * number), line, WHITE, font(18))
     pen.rectangle((0, _HEIGHT - FOOT, _WIDTH, _HEIGHT), fill=AMBER)
     pen.text((12, _HEIGHT - FOOT + 7), _BANNER, BLACK, font(24))
     made_by = f"{findings.algorithm.name} {findings.algorithm.version}"
     pen.text((_WIDTH - 12 - font(18).getlength(made_by), _HEIGHT - FOOT + 11), made_by, BLACK, font(18))
     return canvas
+
+
+def under_title(texts: Sequence[str]) -> list[str]:
+    """Return texts as the lines below a title; each has one at least, and what does not fit ends in dots."""
+    lines: list[str] = []
+    for number, text in enumerate(texts, start=1):
+        lines += wrapped(text, 18, _WIDTH - 24, _MOST_LINES - len(lines) - (len(texts) - number))
+    return lines
 
 
 def _quarters() -> list[tuple[int, int, int, int]]:

@@ -17,7 +17,7 @@ from node.findings import EarlierLesion, Recognition, Side
 from node.records import ResultRole
 from node.report import gate, wording
 from node.report.drawing import AMBER, CYAN, Panel, Window, wrapped
-from node.report.pages import FOOT, HEAD, draw_lesion, draw_overview, table_rows, top_pct
+from node.report.pages import FOOT, HEAD, draw_lesion, draw_overview, table_rows, top_pct, under_title
 from tests.report.builders import (
     LESION,
     LESION_MM,
@@ -404,6 +404,14 @@ def test_a_long_name_is_broken_into_lines_and_covers_nothing() -> None:
     assert b"Concepcion" in said
     assert b"Montenegro-Castellanos y Hernandez Maria" not in said
     assert b"01234567890123456789012345" not in said
+
+
+def test_of_three_long_texts_under_a_title_each_has_its_line() -> None:
+    long = [f"{word} {'and more ' * 40}" for word in ("summary", "answer", "refusals")]
+
+    assert [line.split()[0] for line in under_title(long)] == ["summary", "answer", "refusals"]
+    assert all(line.endswith(" ...") for line in under_title(long))
+    assert len(under_title(long[:1])) == 3
 
 
 def test_why_nothing_was_measured_stands_at_the_top_and_no_table_of_dashes() -> None:
