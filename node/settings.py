@@ -62,6 +62,7 @@ OptionalPath = Annotated[  # TOML has no word for "none": an empty text stands f
 ]
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free one, for tests
 Positive = Annotated[float, Field(gt=0)]
+_ANSWERED_S = 5.0  # until an archive has told what earlier results it has; chosen
 _MOST_DOUBLINGS = 30  # of a wait; more would be years, and in the end no number
 
 
@@ -337,7 +338,17 @@ class Settings(Section):
         faults = list(settings._contradictions())
         if faults:
             raise SettingsError("\n".join(faults))
-        return settings
+        return settings._with_time_to_ask()
+
+    def _with_time_to_ask(self) -> "Settings":
+        """Return the settings so that an archive is asked for earlier results before a study is closed."""
+        if not any("results" in one.pull for one in self.archive):
+            return self
+        asked_s = self.retrieval.ask_after_s + self.retrieval.sweep_every_s + _ANSWERED_S
+        quiet_s = max(self.completion.ended_quiet_period_s, asked_s)
+        return self.model_copy(
+            update={"completion": self.completion.model_copy(update={"ended_quiet_period_s": quiet_s})}
+        )
 
     def _contradictions(self) -> Iterator[str]:
         """Yield what is wrong between settings that are right each by itself."""

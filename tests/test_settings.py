@@ -173,3 +173,15 @@ def test_a_title_that_is_none_is_quoted_once() -> None:
 
     assert str(caught.value).startswith("[association] ae_title: ")
     assert str(caught.value).count("A" * 17) == 1
+
+
+def test_a_study_that_ended_waits_until_an_archive_was_asked_for_earlier_results() -> None:
+    def quiet_s(pull: list[str], **completion: float) -> float:
+        values = {"archive": [{"name": "pacs", "pull": pull}], "completion": completion}
+        return Settings.checked(
+            values | {"retrieval": {"ask_after_s": 4.0, "sweep_every_s": 3.0}}
+        ).completion.ended_quiet_period_s
+
+    assert quiet_s(["missing"]) == 5.0
+    assert quiet_s(["results"]) == 12.0
+    assert quiet_s(["results"], ended_quiet_period_s=30.0) == 30.0

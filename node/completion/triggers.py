@@ -67,12 +67,14 @@ def missing_of(series: SeriesProgress) -> str:
 def missing_of_study(study: GatheringStudy) -> str:
     """Return what is known to be missing of a study beside what its series lack; "" if nothing is.
 
-    That the modality still works at it, series of which no instance is here, or more instances in all.
+    That the modality still works at it, series of which no instance is here, more instances in all, or earlier results
+    that an archive sends to compare with.
     """
     here = sum(one.instances for one in study.series)
     said = ["MPPS in progress"] if StepState.IN_PROGRESS in study.steps else []
     said += [f"a series of {one.instances} by {one.source} of which none is here" for one in study.absent]
     said += [_short(one, here) for one in study.expected if one.instances > here]
+    said += [f"{study.coming} series of earlier results, asked of an archive"] if study.coming else []
     return "; ".join(said)
 
 

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from node.dicom.identifiers import SeriesUID, StudyUID
 from node.dicom.performed import StepState
 from node.ledger.conditions import COUNTS, IS_PRIOR, IS_RESULT
-from node.ledger.schema import expectation, expected_instance, instance, procedure_step, series, study
-from node.records import Expectation, SeriesProgress, StudyState
+from node.ledger.schema import expectation, expected_instance, instance, procedure_step, retrieval, series, study
+from node.records import Expectation, RetrievalReason, RetrievalState, SeriesProgress, StudyState
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class GatheringStudy:
     steps: tuple[StepState, ...] = ()  # of the modalities that worked, or work, at it
     expected: tuple[Expectation, ...] = ()  # instances of all of it
     absent: tuple[Expectation, ...] = ()  # of series of which none is here
+    coming: int = 0  # series with earlier results, asked of an archive to compare with, that are not here yet
 
 
 _GATHERING = (
@@ -67,6 +68,18 @@ _EXPECTED = _of_gathering(expectation).add_columns(
 )
 
 
+_COMING = (
+    sa.select(retrieval.c.for_study, sa.func.count())
+    .join(study, study.c.uid == retrieval.c.for_study)
+    .where(
+        study.c.state == StudyState.GATHERING,
+        retrieval.c.reason == RetrievalReason.RESULT,
+        retrieval.c.state == RetrievalState.ASKED,
+    )
+    .group_by(retrieval.c.for_study)
+)
+
+
 def _by_study(rows: Iterable[sa.Row[Any]]) -> dict[str, list[sa.Row[Any]]]:
     found: dict[str, list[sa.Row[Any]]] = {}
     for row in rows:
@@ -82,8 +95,11 @@ def gathering(connection: sa.Connection) -> list[GatheringStudy]:
     counted = _by_study(connection.execute(_COUNTED))
     expected = _by_study(connection.execute(_EXPECTED))
     steps = _by_study(connection.execute(_of_gathering(procedure_step)))
+    coming: dict[str, int] = dict(connection.execute(_COMING).tuples().all())
     return [
-        _gathering(row, counted[row.uid], expected.get(row.uid, []), steps.get(row.uid, []))
+        _gathering(
+            row, counted[row.uid], expected.get(row.uid, []), steps.get(row.uid, []), coming.get(row.uid, 0)
+        )
         for row in studies
         if row.uid in counted
     ]
@@ -94,6 +110,7 @@ def _gathering(
     counted: Sequence[sa.Row[Any]],
     expected: Sequence[sa.Row[Any]],
     steps: Sequence[sa.Row[Any]],
+    coming: int,
 ) -> GatheringStudy:
     """Return a study of its row and what belongs to it."""
     told: dict[str, list[Expectation]] = {}
@@ -119,4 +136,5 @@ def _gathering(
         steps=tuple(StepState(one.state) for one in steps),
         expected=tuple(told.get("", ())),
         absent=tuple(one for uid, ones in told.items() if uid and uid not in of_series for one in ones),
+        coming=coming,
     )  # fmt: skip

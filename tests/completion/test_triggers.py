@@ -89,6 +89,7 @@ def test_the_evidence_says_what_closed_a_series(change: dict[str, Any], evidence
         ({"absent": (told(MPPS, 9),)}, 600, "a series of 9 by MPPS of which none is here"),
         ({"expected": (told("C-FIND", 25),)}, 600, "24 of 25 by C-FIND"),
         ({"expected": (told("C-FIND", 24),)}, 60, "nothing new"),
+        ({"coming": 2}, 600, "incomplete: 2 series of earlier results, asked of an archive"),
     ],
 )
 def test_a_study_is_quiet_for_as_long_as_what_is_known_of_it_asks(

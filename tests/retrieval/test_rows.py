@@ -234,6 +234,20 @@ def test_a_study_of_which_reports_alone_were_asked_for_is_measured_once_its_imag
         assert ask(retrievals, wanted("2.25.50.3", study=PRIOR, reason=reason)) == 0
 
 
+def test_a_study_knows_of_earlier_results_that_are_to_come_and_of_nothing_else(
+    retrievals: Retrievals, ledger: Ledger
+) -> None:
+    ask(retrievals, wanted(), wanted("2.25.50.2", study=PRIOR, reason=RetrievalReason.PRIOR))
+    images_alone = [one.coming for one in ledger.gathering()]
+
+    ask(retrievals, wanted("2.25.60.1", study="2.25.60", reason=RetrievalReason.RESULT))
+    asked = [one.coming for one in ledger.gathering()]
+    for one in retrievals.due("pacs", now=1e9):
+        retrievals.settle(one.id, RetrievalState.DONE, "", now=20.0)
+
+    assert (images_alone, asked, [one.coming for one in ledger.gathering()]) == ([0], [1], [0])
+
+
 def test_a_study_of_which_images_are_pulled_after_its_report_is_a_prior(
     retrievals: Retrievals, arrivals: Arrivals, ledger: Ledger
 ) -> None:
