@@ -97,9 +97,7 @@ def gathering(connection: sa.Connection) -> list[GatheringStudy]:
     steps = _by_study(connection.execute(_of_gathering(procedure_step)))
     coming: dict[str, int] = dict(connection.execute(_COMING).tuples().all())
     return [
-        _gathering(
-            row, counted[row.uid], expected.get(row.uid, []), steps.get(row.uid, []), coming.get(row.uid, 0)
-        )
+        _gathering(row, counted[row.uid], expected.get(row.uid, []), steps.get(row.uid, []), coming.get(row.uid, 0))
         for row in studies
         if row.uid in counted
     ]
