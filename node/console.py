@@ -29,11 +29,11 @@ from node.ledger.retrievals import Retrievals
 from node.ledger.rulings import Rulings
 from node.ledger.standing import standing
 from node.ledger.suspicions import Suspicions
-from node.records import DeliveryRecord, DeliveryState, JobState, RestingStudy, Ruling, StudyState
+from node.records import FOR_AN_OPERATOR, DeliveryRecord, DeliveryState, JobState, RestingStudy, Ruling, StudyState
 from node.settings import Settings
 
 _SHOWN_S = 7 * 86400.0  # chosen
-_NOT_THERE = (DeliveryState.OWED, DeliveryState.HELD, DeliveryState.PARKED, DeliveryState.ABANDONED)
+_NOT_THERE = (DeliveryState.OWED, *FOR_AN_OPERATOR)
 
 
 @dataclass(frozen=True, slots=True)

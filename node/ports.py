@@ -224,7 +224,10 @@ class Reachable(Protocol):
     """What a destination may have besides: `check` asks it, before anything is sent."""
 
     def reach(self) -> str:
-        """Return in words whether it can be reached and would take something; never for long, and no error."""
+        """Return in words whether it can be reached and would take something; never for long.
+
+        SettingsError, and no other, if it would refuse everything until somebody changes something.
+        """
         ...
 
 

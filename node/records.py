@@ -114,6 +114,10 @@ class DeliveryState(StrEnum):
     WITHDRAWN = "withdrawn"  # recalled before it was known to be there
 
 
+DELIVERED = (DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.SEEN)
+FOR_AN_OPERATOR = (DeliveryState.ABANDONED, DeliveryState.PARKED, DeliveryState.HELD)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where an instance is in the spool: `offset` in bytes from the start of the segment to the record of it.

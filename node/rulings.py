@@ -15,11 +15,12 @@ from pydicom.uid import UID
 
 from node import process
 from node.dicom.identifiers import InstanceUID
-from node.errors import RulingError
+from node.errors import RulingError, SpoolError
 from node.ledger import open_database
 from node.ledger.rulings import DecidedRow, Rulings, WaitingRow
 from node.records import RECALL_NOTE, ResultRecord, ResultRole, Ruling
 from node.report.gate import check_verified
+from node.report.gate.reading import evidence
 from node.report.rulings import RECALL_REASONS, rejection_note, verified
 from node.settings import Settings
 from node.spool import Results
@@ -29,6 +30,8 @@ __all__ = ["RECALL_REASONS", "Decisions"]
 
 class Decisions:
     """Decisions about what is in the data folder of the settings.
+
+    A result that is missing, or not on disk as it was made, is a SpoolError wherever it is needed.
 
     Raises
     ------
@@ -113,12 +116,22 @@ class Decisions:
 
     def _named(self, job: str, results: Sequence[ResultRecord]) -> list[Dataset]:
         """Return what a note needs of results, as their reports tell it: files of others may have been dropped."""
-        reports = [self._read(one) for one in self._of(job) if one.role == ResultRole.SR]
-        series = {uid: of for report in reports for uid, of in _evidence(report)}
+        reports = list(self._reports(job, results))
+        series = {uid: of for report in reports for uid, of in evidence(report)}
         return [
             _standing_for(one, series[one.sop_instance], reports[-1]) if one.sop_instance in series else self._read(one)
             for one in results
         ]
+
+    def _reports(self, job: str, sent: Sequence[ResultRecord]) -> Iterator[Dataset]:
+        """Yield the reports of a job; one that was never sent and cannot be read is no obstacle."""
+        for one in self._of(job):
+            if one.role == ResultRole.SR:
+                try:
+                    yield self._read(one)
+                except SpoolError:
+                    if one in sent:
+                        raise
 
     def _of(self, job: str) -> list[ResultRecord]:
         results = self._rulings.results(job)
@@ -131,21 +144,13 @@ class Decisions:
         return None if found is None else found.ruling
 
     def _read(self, one: ResultRecord) -> Dataset:
-        return dcmread(self._results.path_of(one.path))
+        return dcmread(BytesIO(self._results.read(one.path)))
 
     def _stored(self, made: Dataset, job: str, role: str) -> ResultRecord:
         buffer = BytesIO()
         made.save_as(buffer, enforce_file_format=True)
         path = self._results.store(buffer.getvalue())
         return ResultRecord(InstanceUID(str(made.SOPInstanceUID)), str(made.SOPClassUID), job, role, path)
-
-
-def _evidence(report: Dataset) -> Iterator[tuple[str, str]]:
-    """Yield what a report refers to: SOP Instance UID, and Series Instance UID."""
-    for study in report.get("CurrentRequestedProcedureEvidenceSequence", ()):
-        for series in study.ReferencedSeriesSequence:
-            for item in series.ReferencedSOPSequence:
-                yield str(item.ReferencedSOPInstanceUID), str(series.SeriesInstanceUID)
 
 
 def _standing_for(one: ResultRecord, series: str, report: Dataset) -> Dataset:

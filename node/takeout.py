@@ -19,8 +19,8 @@ from node.settings import Settings
 from node.spool import Results
 
 
-def export(settings: Settings, job: str, folder: Path) -> int:
-    """Write the result objects of a job into an empty or new folder, and return how many were there.
+def export(settings: Settings, job: str, folder: Path) -> tuple[int, int]:
+    """Write the result objects of a job into an empty or new folder; return how many, and how many there are.
 
     Beside an object lies what needs no viewer: a picture (PNG), the PDF, the sentences of a report (TXT).
 
@@ -29,29 +29,33 @@ def export(settings: Settings, job: str, folder: Path) -> int:
     RulingError
         If there is no such job with results.
     SpoolError
-        If the folder holds anything, or cannot be written.
+        If the folder holds anything, or cannot be written; if an object that no destination has is missing, or one is
+        not on disk as it was made.
     """
     data_dir = process.worked_data_dir(settings)
-    records = Rulings(open_database(data_dir / process.DATABASE)).results(job)
+    rulings = Rulings(open_database(data_dir / process.DATABASE))
+    records, delivered = rulings.results(job), rulings.delivered(job)
     results = Results(data_dir / process.RESULTS)
     if not records:
         raise RulingError(f"{job}: there is no such job with results")
-    written = 0
+    wanted = [
+        (number, one)
+        for number, one in enumerate(records, start=1)
+        if results.has(one.path) or one.sop_instance not in delivered
+    ]
+    for _, one in wanted:
+        results.path_of(one.path)  # before anything is written
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if any(folder.iterdir()):
             raise SpoolError("files of this job would lie among others: name an empty or new folder")
-        for number, one in enumerate(records, start=1):
-            if not results.has(one.path):
-                continue
+        for number, one in wanted:
             file = folder / f"{number:02d}-{one.role}.dcm"
-            file.touch(mode=0o600)
-            file.write_bytes(results.path_of(one.path).read_bytes())
+            file.write_bytes(results.read(one.path))
             _write_beside(dcmread(file), file)
-            written += 1
     except OSError as error:
-        raise SpoolError(f"the folder cannot be written: {error.strerror}") from error
-    return written
+        raise SpoolError(f"a result cannot be read, or the folder not be written: {error.strerror}") from error
+    return len(wanted), len(records)
 
 
 def _write_beside(made: Dataset, file: Path) -> None:

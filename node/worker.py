@@ -44,7 +44,7 @@ _CLOCK, _RULES = "clock.json", "roles.toml"  # in the data folder: what the work
 _RECONCILE_EVERY_S = 15.0
 _LOOK_FOR_CANCELS_EVERY_S = 0.5
 _COMPARE_EVERY_S = 15.0  # chosen
-_RETAIN_EVERY_S = 600.0  # chosen
+_RETAIN_EVERY_S = 6 * 3600.0  # it looks through all results that there ever were; chosen
 _OOM_SCORE = 500  # between the receiver (0) and a sandboxed step (900, `jobs/sandbox.py`)
 
 

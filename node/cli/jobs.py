@@ -78,7 +78,11 @@ def export(
     """Write the results of a job as files, as they are or would be sent; pictures, PDF and sentences also as such."""
     from node.takeout import export as write
 
-    say(f"{write(settings_of(context, data_dir=data), job, folder)} objects in {folder}")
+    written, made = write(settings_of(context, data_dir=data), job, folder)
+    if written == made:
+        say(f"{written} objects in {folder}")
+    else:
+        say(f"{written} of {made} objects in {folder}; the others were delivered, and are not kept any more")
 
 
 def retry(

@@ -81,6 +81,8 @@ def log(
     """List who approved, rejected or recalled what, when and why; newest first."""
     from dataclasses import asdict
 
+    from rich.markup import escape
+
     from node.rulings import Decisions
 
     decided = Decisions(settings_of(context, data_dir=data)).decided(since_s=time.time() - days * 86400.0)
@@ -90,7 +92,7 @@ def log(
     rows = table("when", "job", "decision", "by", "because", title="decisions about results", whole=("when", "job"))
     for one in decided:
         when = f"{datetime.fromtimestamp(one.decided_s):%Y-%m-%d %H:%M:%S}"
-        rows.add_row(when, one.job, one.ruling, one.who, one.reason)
+        rows.add_row(when, one.job, one.ruling, escape(one.who), escape(one.reason))
     print_table(rows)
 
 

@@ -116,13 +116,13 @@ def _show_picture(picture: dict[str, Any]) -> None:
     print_table(jobs_table(picture["jobs"]))
     if picture["destinations"]:
         destinations = table(
-            "destination", "owed", "since", "last answer", "wait for you", "there", "of these not proven yet",
+            "destination", "owed", "job ended", "last answer", "wait for you", "there", "of these not proven yet",
             title="destinations",
         )  # fmt: skip
         for one in picture["destinations"]:
-            since = "" if one["owed_since_s"] is None else ago(one["owed_since_s"])
+            ended = "" if one["oldest_job_ended_s"] is None else ago(one["oldest_job_ended_s"])
             destinations.add_row(
-                one["destination"], str(one["owed"]), since, one["status"], str(one["waiting"]), str(one["there"]),
+                one["destination"], str(one["owed"]), ended, one["status"], str(one["waiting"]), str(one["there"]),
                 str(one["unproven"]),
             )  # fmt: skip
         print_table(destinations)

@@ -27,7 +27,10 @@ class Folder:
 
     def reach(self) -> str:
         """Return in words whether the folder can be written, or be made, by whoever asks."""
-        there = next(one for one in (self._folder, *self._folder.parents) if one.exists())
+        try:
+            there = next(one for one in (self._folder, *self._folder.parents) if one.exists())
+        except OSError as error:  # a folder on the way to it may not be looked into, or its disk is away
+            return f"cannot be reached ({error.strerror}): deliveries will wait"
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
             return "cannot be written: deliveries will wait"
         return "writable" if there == self._folder else "not there: it is made when something is delivered"

@@ -30,7 +30,7 @@ from node.spool import Results
 
 _LOOK_AFTER_S = 2.0  # an archive has what it took in its index by then; chosen
 _PATIENCE = 3  # attempts until a study that is not there is held: it may still be on its way; chosen
-_ALARM_AFTER = 3  # attempts in a row without an association: minutes, by the waits that the settings have; chosen
+_ALARM_AFTER = 3  # attempts in a row without an association: 45 to 90 s, by the waits of the settings; chosen
 _AS_IT_IS = ("", "")  # no other SOP Class and Instance UID
 _Object = tuple[ResultRecord, DeliveryRecord]
 
@@ -59,7 +59,7 @@ class Outbox:
     chance
         A number from 0 to 1: waits differ, so that not all that failed together is tried again together.
     pause_s
-        After each object, so that a slow archive or line has time for others.
+        Between two objects, so that a slow archive or line has time for others.
     """
 
     def __init__(
@@ -131,9 +131,10 @@ class Outbox:
                 if answer.stored or answer.permanent:
                     self._note(left.pop(uid)[0], answer, now)
                     stored += answer.stored
+                    if left:
+                        self._stopping.wait(self._pause_s)
                 else:
                     said[uid] = answer.status
-                self._stopping.wait(self._pause_s)
             self._is_back()
         except (RefusedError, SpoolError) as error:  # what is damaged here is as little put right by waiting
             for one, _ in left.values():

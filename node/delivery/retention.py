@@ -21,12 +21,16 @@ class ResultRetention:
 
     def run_once(self) -> int:
         """Drop what is done with, and return how many files that were."""
-        dropped = 0
+        dropped = refused = 0
         for path in self._ledger.done_with():
             try:
                 dropped += self._results.drop(path)
-            except SpoolError as error:  # of a disk that refuses this one
-                eventlog.record(Event.LOOP_FAILED, logging.ERROR, loop="retain-results", error=type(error).__name__)
+            except SpoolError:  # of a disk that refuses this one
+                refused += 1
+        if refused:
+            eventlog.record(
+                Event.LOOP_FAILED, logging.ERROR, loop="retain-results", error=SpoolError.__name__, files=refused
+            )  # fmt: skip
         if dropped:
             eventlog.record(Event.RESULTS_DROPPED, files=dropped)
         return dropped

@@ -59,21 +59,32 @@ class StowRs:
                     return
 
     def reach(self) -> str:
-        """Return in words whether the server lets us in, asked for some study (QIDO-RS, PS3.18 section 10.6)."""
+        """Return in words whether the server lets us in, asked for some study (QIDO-RS, PS3.18 section 10.6).
+
+        Raises
+        ------
+        SettingsError
+            If it does not.
+        """
         with requests.Session() as session:
             try:
                 self._client(session)
                 answer = session.get(
                     f"{self._options['url'].rstrip('/')}/studies", params={"limit": "1"},
                     headers={"Accept": "application/dicom+json"}, timeout=self._caller.silence_s,
+                    stream=True,
                 )  # fmt: skip
             except DeliveryError as error:
                 return f"{error}: deliveries will wait"
-            except (requests.RequestException, OSError):
+            except requests.TooManyRedirects:
+                return "it sends us elsewhere: deliveries will wait for another url"
+            except requests.RequestException:
                 return "cannot be reached, or does not answer: deliveries will wait"
+            except OSError:  # of requests, before it connects
+                return "the file with its CA could not be read: deliveries will wait"
         match answer.status_code:
             case 401 | 403 as code:
-                return f"HTTP {code}: it does not let us in, everything will be parked"
+                raise SettingsError(f"HTTP {code}: it does not let us in, everything would be parked")
             case 404 as code:
                 return f"HTTP {code}: nothing is found under the url, unless it only stores"
             case code:

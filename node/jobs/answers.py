@@ -39,13 +39,14 @@ def answer(folder: Path, task: "Task", measurement: Measurement, evidence: Seque
         of the latter, a line each; "left_out", if the comparison with earlier results was: why, in codes of the gate.
     """
     made, found = _checked(task, measurement, evidence)
+    left_out: Answer = {}
     if found and (task.earlier or task.revised is not None):
         # What others told must not cost the patient a result.
         alone, remaining = _checked(task, priors.not_compared(measurement, _NOT_COMPARED), evidence)
         if not remaining:
-            return {"objects": written(folder, alone), "quarantined": [], "faults": [], "left_out": _codes(found)}
+            made, found, left_out = alone, [], {"left_out": _codes(found)}
     if not found:
-        return {"objects": written(folder, made), "quarantined": [], "faults": []}
+        return {"objects": written(folder, made), "quarantined": [], "faults": [], **left_out}
     text = f"The results did not pass the checks before sending: {_codes(found)}."
     told = refusal(folder, task, measurement.findings.algorithm, Note(NOT_REPORTED, text), evidence)
     return {**told, "quarantined": written(folder, made, "quarantined-"), "faults": [*found, *told["faults"]]}

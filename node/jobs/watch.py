@@ -105,7 +105,7 @@ class RulingWatch:
 
     def __init__(self, rulings: Rulings) -> None:
         self._rulings = rulings
-        self._last = max((one.id for one in rulings.decided()), default=0)
+        self._last = rulings.last()
 
     def run_once(self) -> None:
         """Tell what was decided since the last time."""

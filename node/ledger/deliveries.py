@@ -11,7 +11,7 @@ from typing import Any
 
 from node.dicom.identifiers import InstanceUID, StudyUID
 from node.ledger.database import Database
-from node.records import DeliveryRecord, DeliveryState, Parcel, ResultRecord, ResultRole
+from node.records import DELIVERED, FOR_AN_OPERATOR, DeliveryRecord, DeliveryState, Parcel, ResultRecord, ResultRole
 
 _COLUMNS = """
     delivery.sop_instance, result.role, delivery.destination, delivery.state, delivery.attempts, delivery.turns,
@@ -56,8 +56,6 @@ _POSTPONE = """
     SET status = ?, turns = turns + ?, attempts = attempts + ?, looks = looks + ?, next_try_s = ?, updated_s = ?
     WHERE sop_instance = ? AND destination = ? AND state = ?
 """
-_WAITING = (DeliveryState.ABANDONED, DeliveryState.PARKED, DeliveryState.HELD)
-_THERE = (DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.SEEN)
 # Of a delivery: its destination has a newer revision of the study.
 IS_PASSED_OVER = f"""
     EXISTS (
@@ -68,7 +66,7 @@ IS_PASSED_OVER = f"""
         CROSS JOIN result AS later ON later.job = newer.id
         CROSS JOIN delivery AS there ON there.sop_instance = later.sop_instance
         WHERE own.sop_instance = delivery.sop_instance AND there.destination = delivery.destination
-            AND there.state IN ({", ".join(f"'{state}'" for state in _THERE)})
+            AND there.state IN ({", ".join(f"'{state}'" for state in DELIVERED)})
     )
 """
 # Of the attempts one is kept, if there were any: what a mute destination may have taken is still to be recalled there.
@@ -234,7 +232,7 @@ class Deliveries:
 
         Not where a newer revision of the study is already, which would then be the one before; but `although_newer`.
         """
-        return self._again(job, "", _WAITING, "", now, although_newer)
+        return self._again(job, "", FOR_AN_OPERATOR, "", now, although_newer)
 
     def release(self, job: str, destination: str, who: str, *, now: float, although_newer: bool = False) -> int:
         """Owe again what a destination holds up of a job's results, to be sent whatever it knows of the study."""
@@ -249,7 +247,7 @@ class Deliveries:
             WHERE result.job = ? AND delivery.state IN (SELECT value FROM json_each(?)) AND {IS_PASSED_OVER}
             ORDER BY delivery.destination
         """
-        found = self._database.connection.execute(wanted, (job, json.dumps(_WAITING))).fetchall()
+        found = self._database.connection.execute(wanted, (job, json.dumps(FOR_AN_OPERATOR))).fetchall()
         return [destination for (destination,) in found]
 
     def rows(self, job: str) -> list[DeliveryRecord]:
@@ -273,7 +271,7 @@ class Deliveries:
             ORDER BY result.job
         """
         found: dict[str, list[str]] = {}
-        for state, job in self._database.connection.execute(wanted, (json.dumps(_WAITING),)).fetchall():
+        for state, job in self._database.connection.execute(wanted, (json.dumps(FOR_AN_OPERATOR),)).fetchall():
             found.setdefault(state, []).append(job)
         return found
 

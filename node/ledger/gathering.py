@@ -69,7 +69,7 @@ _EXPECTED = _of_gathering(expectation).add_columns(
 
 
 _COMING = (
-    sa.select(retrieval.c.for_study, sa.func.count())
+    sa.select(retrieval.c.for_study, sa.func.count().label("many"))
     .join(study, study.c.uid == retrieval.c.for_study)
     .where(
         study.c.state == StudyState.GATHERING,
@@ -95,7 +95,7 @@ def gathering(connection: sa.Connection) -> list[GatheringStudy]:
     counted = _by_study(connection.execute(_COUNTED))
     expected = _by_study(connection.execute(_EXPECTED))
     steps = _by_study(connection.execute(_of_gathering(procedure_step)))
-    coming: dict[str, int] = dict(connection.execute(_COMING).tuples().all())
+    coming = {row.for_study: row.many for row in connection.execute(_COMING)}
     return [
         _gathering(row, counted[row.uid], expected.get(row.uid, []), steps.get(row.uid, []), coming.get(row.uid, 0))
         for row in studies

@@ -9,14 +9,11 @@ from node.dicom.identifiers import InstanceUID
 from node.ledger.conditions import RULING
 from node.ledger.engine import Rows
 from node.ledger.schema import delivery, job, quarantine, result, ruling, study
-from node.records import DeliveryState, Quarantined, ResultRecord, ResultRole, Ruling, StudyState
+from node.records import DELIVERED, DeliveryState, Quarantined, ResultRecord, ResultRole, Ruling, StudyState
 
 _WAS_OWED = sa.exists().where(delivery.c.sop_instance == result.c.sop_instance)
 # Nothing follows by itself, and no operator can have it sent again.
-_AT_REST = sa.and_(
-    delivery.c.next_try_s.is_(None),
-    delivery.c.state.in_((DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.SEEN, DeliveryState.WITHDRAWN)),
-)
+_AT_REST = sa.and_(delivery.c.next_try_s.is_(None), delivery.c.state.in_((*DELIVERED, DeliveryState.WITHDRAWN)))
 
 
 class Outcomes(Rows):
@@ -97,7 +94,8 @@ class Outcomes(Rows):
     def done_with(self) -> list[str]:
         """Return the paths of what need not be kept of studies whose images were dropped: all but the reports.
 
-        Not while a destination has not got it, or not proven that it has; nor what was owed to none.
+        Not while a destination has not got it, or not proven that it has; nor what none has; nor of a job whose results
+        were recalled, or wait for review.
         """
         wanted = (
             sa.select(result.c.path)
@@ -106,7 +104,8 @@ class Outcomes(Rows):
             .where(
                 study.c.state == StudyState.EXPIRED,
                 result.c.role != ResultRole.SR,
-                _WAS_OWED,
+                sa.func.coalesce(RULING, "").not_in((Ruling.RECALLED, Ruling.WAITING)),
+                sa.exists().where(delivery.c.sop_instance == result.c.sop_instance, delivery.c.state.in_(DELIVERED)),
                 sa.not_(sa.exists().where(delivery.c.sop_instance == result.c.sop_instance, sa.not_(_AT_REST))),
             )
         )

@@ -12,10 +12,10 @@ from node.eventlog import Event
 from node.ledger.database import Database
 from node.ledger.deliveries import IS_PASSED_OVER
 from node.ledger.rulings import LAST_RULING
-from node.records import DeliveryState, Ruling
+from node.records import RECALL_NOTE, DeliveryState, Ruling
 
 _IS_RECALLED = f"coalesce({LAST_RULING}, '') = '{Ruling.RECALLED}'"
-_IS_NOTE = "result.rowid = (SELECT max(rowid) FROM result AS last WHERE last.job = result.job)"  # of a recalled job
+_IS_NOTE = f"result.role = '{RECALL_NOTE}'"
 _ASKED = f"""
     SELECT delivery.sop_instance, delivery.destination,
         coalesce(nullif(delivery.sent_instance, ''), delivery.sop_instance),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from node.dicom.identifiers import InstanceUID
 from node.errors import RulingError
 from node.ledger.database import Database
-from node.records import DeliveryState, ResultRecord, ResultRole, Ruling, StudyState
+from node.records import DELIVERED, FOR_AN_OPERATOR, DeliveryState, ResultRecord, ResultRole, Ruling, StudyState
 
 _INSERT = "INSERT INTO ruling (job, ruling, who, reason, decided_s) VALUES (?, ?, ?, ?, ?)"
 LAST_RULING = "(SELECT ruling FROM ruling WHERE ruling.job = result.job ORDER BY ruling.id DESC LIMIT 1)"  # of a result
@@ -41,6 +41,11 @@ _OWE = f"""
     ON CONFLICT DO NOTHING
 """
 _OF_JOB = "SELECT sop_instance FROM result WHERE job = ?"
+_DELIVERED = f"""
+    SELECT DISTINCT sop_instance
+    FROM delivery
+    WHERE sop_instance IN ({_OF_JOB}) AND state IN ({", ".join(f"'{state}'" for state in DELIVERED)})
+"""
 # Where an object is, or may be: a destination that was mute may have taken it before it fell silent.
 _HOLDERS = f"""
     SELECT DISTINCT destination
@@ -48,7 +53,7 @@ _HOLDERS = f"""
     WHERE sop_instance IN ({_OF_JOB}) AND (attempts > 0 OR state = '{DeliveryState.OWED}')
     ORDER BY destination
 """
-_UNSENT = (DeliveryState.OWED, DeliveryState.ABANDONED, DeliveryState.PARKED, DeliveryState.HELD)
+_UNSENT = (DeliveryState.OWED, *FOR_AN_OPERATOR)
 # The rows stay: a report that was sent may be owed again, and only its row knows under which UID it went.
 _WITHDRAW = f"""
     UPDATE delivery
@@ -149,6 +154,15 @@ class Rulings:
         """Return whether an object is owed to a destination, or there."""
         wanted = "SELECT 1 FROM delivery WHERE sop_instance = ? LIMIT 1"
         return self._database.connection.execute(wanted, (sop_instance,)).fetchone() is not None
+
+    def delivered(self, job: str) -> set[str]:
+        """Return which results of a job a destination has."""
+        return {uid for (uid,) in self._database.connection.execute(_DELIVERED, (job,)).fetchall()}
+
+    def last(self) -> int:
+        """Return the id of the last decision, as `decided` takes it; 0 if there is none."""
+        (found,) = self._database.connection.execute("SELECT coalesce(max(id), 0) FROM ruling").fetchone()
+        return int(found)
 
     def holders(self, job: str) -> list[str]:
         """Return the destinations that hold, or may hold, results of a job."""

@@ -1,13 +1,14 @@
-"""How it stands with each destination: what it is owed since when and why, what waits for an operator, what it has."""
+"""How it stands with each destination: what it is owed and why, what waits for an operator, what it has."""
 
 from dataclasses import dataclass
 
 from node.ledger.database import Database
-from node.records import DeliveryState
+from node.records import DELIVERED, FOR_AN_OPERATOR, DeliveryState
 
 _OWED = DeliveryState.OWED
-_WAITING = ", ".join(f"'{one}'" for one in (DeliveryState.ABANDONED, DeliveryState.PARKED, DeliveryState.HELD))
-_THERE = ", ".join(f"'{one}'" for one in (DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.SEEN))
+_WAITING, _THERE = (", ".join(f"'{one}'" for one in states) for states in (FOR_AN_OPERATOR, DELIVERED))
+# Of all rows no more than the counts, and the rest of the few that are owed. `+`: SQLite would begin with all of the
+# destination.
 _STANDING = f"""
     SELECT
         destination,
@@ -15,17 +16,21 @@ _STANDING = f"""
         sum(delivery.state IN ({_WAITING})),
         sum(delivery.state IN ({_THERE})),
         sum(delivery.state IN ({_THERE}) AND delivery.next_try_s IS NOT NULL),
-        min(CASE WHEN delivery.state = '{_OWED}' THEN job.settled_s END),
+        (
+            SELECT min(job.settled_s)
+            FROM delivery AS owed
+            JOIN result ON result.sop_instance = owed.sop_instance
+            JOIN job ON job.id = result.job
+            WHERE +owed.destination = delivery.destination AND owed.state = '{_OWED}'
+        ),
         coalesce((
             SELECT last.status
             FROM delivery AS last
-            WHERE last.destination = delivery.destination AND last.state = '{_OWED}' AND last.status <> ''
+            WHERE +last.destination = delivery.destination AND last.state = '{_OWED}' AND last.status <> ''
             ORDER BY last.updated_s DESC, last.attempts DESC
             LIMIT 1
         ), '')
     FROM delivery
-    JOIN result ON result.sop_instance = delivery.sop_instance
-    JOIN job ON job.id = result.job
     GROUP BY destination
     ORDER BY destination
 """
@@ -40,7 +45,7 @@ class StandingRow:
     waiting: int
     there: int
     unproven: int  # of those that it has
-    owed_since_s: float | None  # seconds since 1970: when the job of the oldest that is owed ended
+    oldest_job_ended_s: float | None  # of what is owed, in seconds since 1970; it may be owed again since later
     status: str  # why the one that was tried last is still owed
 
 

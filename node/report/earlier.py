@@ -19,7 +19,7 @@ from node.dicom.moments import study_began
 from node.findings import EarlierLesion, EarlierResult, Side
 from node.report import codes
 from node.report.gate import limits
-from node.report.gate.reading import NONE, children, content, is_sr, name_of, text, value_of
+from node.report.gate.reading import NONE, children, content, evidence, is_sr, name_of, text, value_of
 from node.report.sources import text_as_received
 
 _IDENTIFIER = re.compile(r"PVM lesion [1-9]\d{0,3}")  # as `segmentations.lesion_region` and recognition write it
@@ -152,12 +152,7 @@ def _number(group: Dataset, name: Code, derivation: Code | None = None) -> float
 
 def _frames_of_reference(report: Dataset) -> dict[str, str]:
     """Return the frame of reference of each source series, as image library and evidence together tell it."""
-    series_of = {
-        text(instance, "ReferencedSOPInstanceUID"): text(series, "SeriesInstanceUID")
-        for study in report.get("CurrentRequestedProcedureEvidenceSequence", ())
-        for series in study.get("ReferencedSeriesSequence", ())
-        for instance in series.get("ReferencedSOPSequence", ())
-    }
+    series_of = dict(evidence(report))
     found = {}
     for library in children(report, codes.IMAGE_LIBRARY):
         for group in children(library, codes.IMAGE_LIBRARY_GROUP):

@@ -58,11 +58,11 @@ class Results:
         return absolute
 
     def read(self, path: str) -> bytes:
-        """Return what was stored; SpoolError if it is not there, not readable, or not what it was."""
-        try:
-            content = self.path_of(path).read_bytes()
-        except OSError as error:
-            raise SpoolError(f"a result could not be read ({error.strerror})") from error
+        """Return what was stored; SpoolError if it is not there, or not what it was, which no waiting puts right.
+
+        An OSError is the system's, and may pass.
+        """
+        content = self.path_of(path).read_bytes()
         if hashlib.sha256(content).hexdigest() != Path(path).stem:
             raise SpoolError("a result is not on disk as it was made")
         return content

@@ -16,7 +16,7 @@ from node.dicom.identifiers import InstanceUID
 from node.dicom.references import CommitmentReport
 from node.ledger import Database, Promises
 from node.ledger.rulings import Rulings
-from node.records import DeliveryState, ResultRecord
+from node.records import RECALL_NOTE, DeliveryState, ResultRecord
 from node.settings import Settings
 from node.spool import Spool
 from tests.delivery.desk import CALLER, REPORT, SEG, Desk, objects, peer, storage
@@ -310,7 +310,7 @@ def test_what_a_newer_revision_has_passed_over_is_not_sent_after_it(desk: Desk, 
     desk.owe(objects(2))
     desk.run(desk.outbox(destination := Scripted("stored")))
     if recalled:
-        note = ResultRecord(InstanceUID("2.25.77.9"), "1.2.5", job, "ko", "d.dcm")
+        note = ResultRecord(InstanceUID("2.25.77.9"), "1.2.5", job, RECALL_NOTE, "d.dcm")
         Rulings(desk.ledger.database).recall(job, note, "Curie", "wrong", now=desk.now)
     first = archive.requests[0]
     archive.stop()
@@ -342,7 +342,7 @@ def test_the_note_of_a_recall_is_sent_until_it_is_committed_to_whatever_is_there
     desk.run(desk.outbox(Scripted("stored")))
     desk.owe(objects(2))
     desk.run(desk.outbox(Scripted("stored")))
-    note = ResultRecord(InstanceUID("2.25.77.9"), "1.2.5", job, "ko", "d.dcm")
+    note = ResultRecord(InstanceUID("2.25.77.9"), "1.2.5", job, RECALL_NOTE, "d.dcm")
     Rulings(desk.ledger.database).recall(job, note, "Curie", "wrong", now=desk.now)
     desk.deliveries.advance(note.sop_instance, "pacs", STORED, "", was=OWED, now=desk.now, attempts=1)
     desk.deliveries.ask([note.sop_instance], "pacs", "2.25.5", now=desk.now, next_try_s=desk.now)
@@ -350,4 +350,4 @@ def test_the_note_of_a_recall_is_sent_until_it_is_committed_to_whatever_is_there
     told = CommitmentReport("2.25.5", frozenset(), {note.sop_instance: 0x0112})
     Promises(desk.ledger.database).reported(told, wait_s=lambda _sent: 10.0, attempts=80, now=desk.now)
 
-    assert desk.rows(job)["ko"].state is OWED
+    assert desk.rows(job)[RECALL_NOTE].state is OWED

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from node.ports import Answer
 from node.records import DeliveryState
 from node.simulator.archive import Archive
 from tests.delivery.desk import REPORT, SEG, Desk, objects, peer, storage
+from tests.spool.disk import no_descriptors
 
 OWED, STORED, PARKED = DeliveryState.OWED, DeliveryState.STORED, DeliveryState.PARKED
 
@@ -160,7 +162,7 @@ def test_a_destination_that_is_away_for_long_is_one_alarm_and_one_all_clear(
 
     assert told == [0]
     assert [line for line in caplog.messages if "D52" in line] == [
-        "D520 destination is away; nothing goes there until it answers, told once destination=pacs "
+        "D520 destination not reached, three times in a row; nothing goes there until it answers destination=pacs "
         "reason='no association'",
         "D521 destination answers again destination=pacs",
     ]
@@ -195,7 +197,7 @@ def test_a_newer_revision_does_not_wait_for_one_that_is_parked_nor_for_another_s
     assert [desk.states(job)[0][0] for job in (parked, waiting, newer)] == [PARKED, OWED, STORED]
 
 
-def test_an_archive_has_the_pause_that_it_is_given_after_each_object(desk: Desk) -> None:
+def test_an_archive_has_the_pause_that_it_is_given_between_two_objects(desk: Desk) -> None:
     came_s: list[float] = []
 
     class Watching(Scripted):
@@ -208,6 +210,21 @@ def test_an_archive_has_the_pause_that_it_is_given_after_each_object(desk: Desk)
     desk.run(desk.outbox(Watching("stored"), pause_s=0.2))
 
     assert [later - one >= 0.2 for one, later in pairwise(came_s)] == [True]
+
+
+def test_there_is_no_pause_before_an_object_that_is_relabelled_nor_after_the_last(desk: Desk) -> None:
+    class Relabelling(Scripted):
+        def deliver(self, *arguments: Any) -> Iterator[Answer]:
+            for answer in super().deliver(*arguments):
+                yield replace(answer, stored=False, status="no answer", sent=("1.2.3", "2.25.99"))
+                yield replace(answer, sent=("1.2.3", "2.25.99"))
+
+    job = desk.owe(objects()[1:], roles=("sr",))
+    began_s = time.monotonic()
+    desk.run(desk.outbox(Relabelling("stored"), pause_s=5.0))
+
+    assert time.monotonic() - began_s < 5.0
+    assert desk.states(job) == [(STORED, "stored")]
 
 
 def test_one_destination_delays_no_other(desk: Desk) -> None:
@@ -286,6 +303,19 @@ def test_what_is_damaged_on_our_disk_is_not_sent_and_an_operators_to_know(
 
     assert desk.states(job) == [(PARKED, why)] * 2
     assert destination.got == []
+
+
+def test_what_cannot_be_read_at_the_moment_is_tried_again(desk: Desk) -> None:
+    job = desk.owe()
+    outbox = desk.outbox(Scripted("stored"))
+
+    with no_descriptors():
+        desk.run(outbox)
+    at_first = desk.states(job)
+    desk.run(outbox, after_s=100.0)
+
+    assert at_first == [(OWED, "OSError (Too many open files)")] * 2
+    assert desk.states(job) == [(STORED, "stored")] * 2
 
 
 def test_an_archive_that_is_down_leaves_everything_owed(desk: Desk) -> None:

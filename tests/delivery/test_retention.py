@@ -1,11 +1,16 @@
 """Files of results go when nobody can need them any more: delivered, and of a study that was dropped itself."""
 
 import pytest
+from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from node.delivery import ResultRetention
+from node.dicom.identifiers import InstanceUID
 from node.ledger import Arrivals
-from node.records import DeliveryState, StudyState
+from node.ledger.rulings import Rulings
+from node.records import RECALL_NOTE, DeliveryState, ResultRecord, Ruling, StudyState
+from tests.builders import part10
 from tests.delivery.desk import SEG, Desk, objects
+from tests.delivery.test_fallback import KO_UID, key_objects
 from tests.delivery.test_outbox import Scripted
 
 OWED, STORED, PARKED = DeliveryState.OWED, DeliveryState.STORED, DeliveryState.PARKED
@@ -60,6 +65,56 @@ def test_what_one_destination_may_still_be_sent_is_kept(
     drop_study(desk)
 
     assert len(left(desk)) == (2 if kept else 1)
+
+
+def test_what_no_destination_has_is_kept_though_nothing_of_it_is_owed(desk: Desk) -> None:
+    desk.owe()
+    desk.deliveries.advance(SEG, "pacs", WITHDRAWN, "", was=OWED, now=desk.now)
+    desk.run(desk.outbox(Scripted("stored")))
+    drop_study(desk)
+
+    assert len(left(desk)) == 2
+
+
+def test_what_was_recalled_is_kept(desk: Desk) -> None:
+    job = desk.owe(None, "pacs", "viewer")
+    desk.run(desk.outbox(Scripted("stored")))
+    path = desk.results.store(part10(key_objects()))
+    note = ResultRecord(InstanceUID(KO_UID), KeyObjectSelectionDocumentStorage, job, RECALL_NOTE, path)
+    Rulings(desk.ledger.database).recall(job, note, "Curie", "wrong", now=desk.now)
+    for name in ("pacs", "viewer"):
+        desk.run(desk.outbox(Scripted("stored", name=name)))
+    drop_study(desk)
+
+    assert len(left(desk)) == 3
+
+
+def test_what_waits_for_review_keeps_what_was_sent_before_it(desk: Desk) -> None:
+    job = desk.owe()
+    desk.run(desk.outbox(Scripted("stored")))
+    with desk.ledger.database.begin() as connection:
+        connection.execute(
+            "INSERT INTO ruling (job, ruling, who, reason, decided_s) VALUES (?, ?, '', '', 0)", (job, Ruling.WAITING)
+        )
+    drop_study(desk)
+
+    assert len(left(desk)) == 2
+
+
+def test_a_disk_that_refuses_is_told_once_a_turn(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    for study in (1, 2):
+        desk.owe(objects(study), study=study)
+    desk.run(desk.outbox(Scripted("stored")))
+    drop_study(desk)
+    for path in desk.ledger.done_with():
+        (desk.results.root / path).unlink()
+        (desk.results.root / path).mkdir()  # which is not removed as a file is
+
+    left(desk)
+
+    assert [line for line in caplog.messages if "retain-results" in line] == [
+        "N110 a loop's turn failed; the next one tries again loop=retain-results error=SpoolError files=2"
+    ]
 
 
 def test_what_was_owed_to_nobody_is_kept_for_it_is_here_alone(desk: Desk) -> None:

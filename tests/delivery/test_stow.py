@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from node.checks import run_checks
 from node.delivery.stow import StowRs
 from node.errors import DeliveryError, RefusedError, SettingsError
 from node.records import DeliveryState
@@ -147,9 +148,8 @@ def test_the_first_that_is_worth_trying_again_holds_up_the_rest(desk: Desk, orig
     ("status", "words"),
     [
         (200, "HTTP 200"),
-        (401, "HTTP 401: it does not let us in, everything will be parked"),
         (404, "HTTP 404: nothing is found under the url, unless it only stores"),
-        (302, "cannot be reached, or does not answer: deliveries will wait"),
+        (302, "it sends us elsewhere: deliveries will wait for another url"),
     ],
 )
 def test_a_server_is_asked_beforehand_whether_it_lets_us_in(
@@ -162,8 +162,21 @@ def test_a_server_is_asked_beforehand_whether_it_lets_us_in(
     assert origin.requests[0][:2] == ("/dicom-web/studies?limit=1", "Bearer abc")
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_server_that_does_not_let_us_in_fails_the_check(origin: Origin, tmp_path: Path, status: int) -> None:
+    origin.answers = [(status, {})]
+    web = {"name": "web", "kind": "dicomweb", "options": {"url": origin.url}}
+    settings = Settings.checked({"node": {"data_dir": str(tmp_path)}, "association": {"port": 0}, "destination": [web]})
+
+    (found,) = (one for one in run_checks(settings) if one.name == "dicomweb web")
+
+    assert (found.found, found.passed) == (f"HTTP {status}: it does not let us in, everything would be parked", False)
+
+
 def test_what_is_missing_to_ask_a_server_is_told(tmp_path: Path) -> None:
     assert stow("http://127.0.0.1:1").reach() == "cannot be reached, or does not answer: deliveries will wait"
+    without_ca = stow("https://127.0.0.1:1", ca=str(tmp_path / "ca")).reach()
+    assert without_ca == "the file with its CA could not be read: deliveries will wait"
     without_token = stow("http://127.0.0.1:1", token_file=str(tmp_path / "token")).reach()
     assert without_token == "the token file could not be read (No such file or directory): deliveries will wait"
 

@@ -11,7 +11,8 @@ from node.delivery import Folder, probe
 from node.dicom.identifiers import InstanceUID
 from node.errors import DeliveryError
 from node.ledger.rulings import Rulings
-from node.records import DeliveryState, KnownStudy, ResultRecord
+from node.ledger.standing import standing
+from node.records import RECALL_NOTE, DeliveryState, KnownStudy, ResultRecord
 from node.settings import DestinationSettings, Settings
 from tests.builders import part10
 from tests.cli.test_cli import run
@@ -32,7 +33,7 @@ def test_a_held_result_is_on_the_list_and_is_released_by_name(run, desk: Desk, t
     released = run("jobs", "release", job, "--data", str(tmp_path))
     again = run("jobs", "release", job, "--data", str(tmp_path))
 
-    assert f"{job}" in listed
+    assert job in listed
     assert "2 held (the study is there under another Patient ID)" in " ".join(listed.split())
     assert "jobs release JOB" in status
     assert (released[0], released[1]) == (0, f"{job}: 2 objects owed to pacs, to be sent without another look\n")
@@ -108,7 +109,7 @@ def test_of_a_recalled_job_the_note_alone_is_tried_again(run, desk: Desk, tmp_pa
     outbox = desk.outbox(Scripted("later", "never"))
     desk.run(outbox)
     path = desk.results.store(part10(key_objects()))
-    note = ResultRecord(InstanceUID(KO_UID), KeyObjectSelectionDocumentStorage, job, "ko", path)
+    note = ResultRecord(InstanceUID(KO_UID), KeyObjectSelectionDocumentStorage, job, RECALL_NOTE, path)
     Rulings(desk.ledger.database).recall(job, note, "Curie", "wrong", now=desk.now)
     desk.run(outbox)
     newer = desk.owe(objects(2))
@@ -118,7 +119,7 @@ def test_of_a_recalled_job_the_note_alone_is_tried_again(run, desk: Desk, tmp_pa
 
     assert (code, out) == (0, f"{job}: 1 objects owed again\n")
     assert {one.role: one.state for one in desk.deliveries.rows(job)} == {
-        "seg": DeliveryState.WITHDRAWN, "sr": DeliveryState.WITHDRAWN, "ko": DeliveryState.OWED,
+        "seg": DeliveryState.WITHDRAWN, "sr": DeliveryState.WITHDRAWN, RECALL_NOTE: DeliveryState.OWED,
     }  # fmt: skip
     assert {state for state, _ in desk.states(newer)} == {DeliveryState.STORED}
 
@@ -157,6 +158,7 @@ def test_a_folder_says_beforehand_whether_it_can_be_written(tmp_path: Path) -> N
     assert reach("") == "writable"
     assert reach("new/one") == "not there: it is made when something is delivered"
     assert reach("file/one") == "cannot be written: deliveries will wait"
+    assert reach("n" * 300) == "cannot be reached (File name too long): deliveries will wait"
     assert [one.name for one in tmp_path.iterdir()] == ["file"]  # whoever checks makes nothing: it may be root
 
 
@@ -171,6 +173,21 @@ def test_check_asks_each_destination_in_its_own_way(tmp_path: Path) -> None:
 
     assert found["dicomweb web"] == "cannot be reached, or does not answer: deliveries will wait"
     assert found["folder shelf"] == "writable"
+
+
+def test_a_status_looks_up_the_jobs_of_what_is_owed_alone(desk: Desk) -> None:
+    asked: list[str] = []
+    connection = desk.ledger.database.connection
+    connection.set_trace_callback(asked.append)
+    standing(desk.ledger.database)
+    connection.set_trace_callback(None)
+
+    plan = [detail for *_, detail in connection.execute(f"EXPLAIN QUERY PLAN {asked[0]}")]
+
+    assert "SCAN delivery" in plan[0]
+    began = [number for number, one in enumerate(plan) if "CORRELATED" in one]
+    assert all("USING INDEX ix_delivery_state" in plan[number + 1] for number in began)
+    assert not any("result" in one or "job" in one for one in plan[: began[0]])
 
 
 def test_a_status_says_how_it_stands_with_each_destination(run, desk: Desk, tmp_path: Path) -> None:
@@ -192,4 +209,6 @@ def test_a_status_says_how_it_stands_with_each_destination(run, desk: Desk, tmp_
         ("viewer", 0, 2, 0, 0, None, ""),
         ("web", 0, 0, 2, 2, None, ""),
     ]
+    assert [one["oldest_job_ended_s"] for one in shown] == [settled_s, None, None, None]
     assert "no association" in said
+    assert "job ended" in said

@@ -1,5 +1,6 @@
 """What an operator approves goes through the output gate before it is owed to anybody."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from node import process
-from node.errors import GateError, RulingError
+from node.errors import GateError, RulingError, SpoolError
 from node.jobs.watch import RulingWatch
 from node.ledger import Arrivals, Deliveries, open_database
 from node.ledger.ledger import Ledger
@@ -20,6 +21,7 @@ from node.records import RECALL_NOTE, ResultRecord
 from node.rulings import Decisions
 from node.settings import Settings
 from node.spool import Results
+from node.takeout import export
 from tests.builders import part10
 from tests.cli.test_cli import run
 from tests.ledger.test_ledger import FIRST, close
@@ -71,16 +73,50 @@ def test_what_is_approved_is_verified_and_owed(tmp_path: Path) -> None:
 
 
 def test_a_report_that_has_come_to_be_of_another_patient_is_not_approved(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
-    report = dcmread(desk.report)
-    report.PatientID = "SECRET-ID"
-    desk.report.write_bytes(part10(report))
+    made = copy.deepcopy(built())
+    made["sr"].PatientID = "SECRET-ID"
+    desk = Desk(tmp_path, made)
 
     with pytest.raises(GateError, match="GATE-IDENTITY PatientID") as raised:
         Decisions(desk.settings).approve(desk.job, **WHO)
 
     assert "SECRET" not in str(raised.value)
     assert desk.owed() == []
+
+
+def test_a_report_that_is_not_on_disk_as_it_was_made_is_neither_approved_nor_exported(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    content = desk.report.read_bytes()
+    desk.report.write_bytes(content.replace(b"Summary", b"Summarx", 1))
+
+    for decide in (
+        lambda: Decisions(desk.settings).approve(desk.job, **WHO),
+        lambda: export(desk.settings, desk.job, tmp_path / "out"),
+    ):
+        with pytest.raises(SpoolError, match="not on disk as it was made"):
+            decide()
+    assert desk.owed() == []
+
+
+def test_what_a_destination_has_may_be_missing_in_an_export_and_nothing_else(tmp_path: Path, run) -> None:
+    desk = Desk(tmp_path)
+    regions = next(one for one in desk.results.root.iterdir() if dcmread(one).Modality == "SEG")
+    content = regions.read_bytes()
+    regions.unlink()
+    words = ("jobs", "export", desk.job, str(tmp_path / "out"), "--data", str(tmp_path))
+
+    lost = run(*words)
+    regions.write_bytes(content)
+    Decisions(desk.settings).approve(desk.job, **WHO)
+    with desk.database.begin() as connection:
+        connection.execute("UPDATE delivery SET state = 'stored'")
+    regions.unlink()
+    dropped = run(*words)
+
+    assert (lost[0], lost[2]) == (1, "failed: a result that the ledger knows is missing from the spool\n")
+    assert (dropped[0], dropped[1]) == (
+        0, f"4 of 5 objects in {tmp_path / 'out'}; the others were delivered, and are not kept any more\n",
+    )  # fmt: skip
 
 
 def test_nothing_is_recalled_or_approved_while_its_job_is_measured_again(tmp_path: Path) -> None:
@@ -107,14 +143,14 @@ def named(note: Dataset) -> dict[str, tuple[str, str]]:
     }
 
 
-def test_a_recall_names_all_that_was_sent_though_only_the_reports_are_still_on_disk(tmp_path: Path) -> None:
+def test_a_recall_names_all_that_was_sent_though_only_the_report_that_was_sent_is_still_on_disk(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     decisions = Decisions(desk.settings)
     decisions.approve(desk.job, **WHO)
     with desk.database.begin() as connection:
         connection.execute("UPDATE delivery SET attempts = 1")  # sent
     for file in list(desk.results.root.iterdir()):
-        if dcmread(file).Modality != "SR":
+        if dcmread(file).get("VerificationFlag") != "VERIFIED":  # the other report was never sent
             file.unlink()
 
     decisions.recall(desk.job, title="patient-safety", name="Curie^Marie", text="wrong side")
@@ -139,13 +175,16 @@ def test_who_decided_what_when_and_why_is_listed_and_the_log_of_the_node_is_told
     with desk.database.begin() as connection:
         connection.execute("UPDATE delivery SET attempts = 1")
 
-    decisions.recall(desk.job, title="quality", name="Röntgen^Wilhelm", text="wrong")
+    decisions.recall(desk.job, title="quality", name="Röntgen^Wilhelm", text="wrong, see [/ticket 12]")
     for _ in range(2):
         watch.run_once()
     listed = json.loads(run("review", "log", "--data", str(tmp_path), "--json")[1])
+    shown = run("review", "log", "--data", str(tmp_path))
 
+    assert shown[0] == 0
+    assert "see [/ticket 12]" in shown[1]  # as it was written: no markup of the table
     assert [(one["job"], one["ruling"], one["who"], one["reason"]) for one in listed] == [
-        (desk.job, "recalled", "Röntgen^Wilhelm", "quality: wrong"),
+        (desk.job, "recalled", "Röntgen^Wilhelm", "quality: wrong, see [/ticket 12]"),
         (desk.job, "approved", "Curie^Marie", "looked at"),
     ]
     assert [line for line in caplog.messages if "J42" in line] == [

@@ -1,8 +1,10 @@
 """The calls by which the spool writes, seen, broken, and undone as a power cut would."""
 
+import contextlib
 import os
 import random
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +16,17 @@ WRITES = ("pwritev", "pwrite")
 SYNCS = ("fdatasync", "fsync")
 SIZES = ("posix_fallocate", "ftruncate")
 CALLS = (*WRITES, *SYNCS, *SIZES, "open", "rename")
+
+
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let this process open no file: a trouble that passes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @dataclass(frozen=True, slots=True)

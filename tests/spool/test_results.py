@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from node.errors import SpoolError
 from node.spool import Results
+from tests.spool.disk import no_descriptors
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
@@ -55,3 +56,12 @@ def test_a_missing_file_is_an_error_that_does_not_show_its_path(results: Results
         results.path_of("none.dcm")
 
     assert "none" not in str(caught.value)
+
+
+def test_a_disk_that_cannot_be_read_at_the_moment_is_no_damage(results: Results) -> None:
+    path = results.store(b"content")
+
+    with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
+        results.read(path)
+
+    assert results.read(path) == b"content"

@@ -57,6 +57,14 @@ def triple(item: Dataset) -> tuple[str, str, str]:
     return text(item, "CodeValue"), text(item, "CodingSchemeDesignator"), text(item, "CodeMeaning")
 
 
+def evidence(document: Dataset) -> Iterator[tuple[str, str]]:
+    """Yield SOP Instance and Series Instance UID of what a document lists as evidence of the requested procedure."""
+    for study in document.get("CurrentRequestedProcedureEvidenceSequence", ()):
+        for series in study.get("ReferencedSeriesSequence", ()):
+            for instance in series.get("ReferencedSOPSequence", ()):
+                yield text(instance, "ReferencedSOPInstanceUID"), text(series, "SeriesInstanceUID")
+
+
 def text(item: Dataset, keyword: str) -> str:
     """Return an attribute as text; "" if it is missing or empty."""
     value = item.get(keyword)

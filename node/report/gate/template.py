@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as standard
 
 from node.report import codes
-from node.report.gate.reading import NONE, children, content, name_of, text, value_of
+from node.report.gate.reading import NONE, children, content, evidence, name_of, text, value_of
 
 _HAS_CONCEPT_MOD, _HAS_OBS_CONTEXT, _CONTAINS = "HAS CONCEPT MOD", "HAS OBS CONTEXT", "CONTAINS"
 _RELATIONSHIPS = {  # of what hangs in one way only, wherever it stands
@@ -70,12 +70,7 @@ def document(dataset: Dataset) -> Iterator[str]:
         yield "GATE-TEMPLATE it does not name TID 1500 as its template"
     if name_of(dataset) != codes.REPORT_TITLE:
         yield "GATE-TEMPLATE its title is another than 'Imaging Measurement Report'"
-    evidence = {
-        text(instance, "ReferencedSOPInstanceUID")
-        for study in dataset.get("CurrentRequestedProcedureEvidenceSequence", ())
-        for series in study.ReferencedSeriesSequence
-        for instance in series.ReferencedSOPSequence
-    }
+    listed = {sop_instance for sop_instance, _ in evidence(dataset)}
     predecessors = dataset.get("PredecessorDocumentsSequence", ())
     tree = {
         text(reference, "ReferencedSOPInstanceUID")
@@ -84,8 +79,8 @@ def document(dataset: Dataset) -> Iterator[str]:
     }
     if any(text(one, "StudyInstanceUID") != text(dataset, "StudyInstanceUID") for one in predecessors):
         yield "GATE-REFERENCE its predecessor is of another study"
-    if tree - evidence:
-        yield f"GATE-REFERENCE {len(tree - evidence)} instances that it refers to are not in its evidence"
+    if tree - listed:
+        yield f"GATE-REFERENCE {len(tree - listed)} instances that it refers to are not in its evidence"
 
 
 def tree(dataset: Dataset) -> Iterator[str]:
