@@ -132,7 +132,7 @@ def _speed(quick: bool, seed: int) -> tuple[Sheets, Draw]:
 
 _BACK = "TUM_lumbar_dixon"
 PARTS = {
-    "registration": Part(1, _registration, (_BACK,)),
+    "registration": Part(11, _registration, (_BACK,)),
     "enhancement": Part(11, _enhancement, (_BACK,)),
     "kinetics": Part(11, _kinetics, ("OSIPI_DCE_truth", "PkModeling_DRO"), quick=True),
     "vessels": Part(1, _vessels, quick=True),
