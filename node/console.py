@@ -29,11 +29,10 @@ from node.ledger.retrievals import Retrievals
 from node.ledger.rulings import Rulings
 from node.ledger.standing import standing
 from node.ledger.suspicions import Suspicions
-from node.records import FOR_AN_OPERATOR, DeliveryRecord, DeliveryState, JobState, RestingStudy, Ruling, StudyState
+from node.records import NOT_DELIVERED, DeliveryRecord, DeliveryState, JobState, RestingStudy, Ruling, StudyState
 from node.settings import Settings
 
 _SHOWN_S = 7 * 86400.0  # chosen
-_NOT_THERE = (DeliveryState.OWED, *FOR_AN_OPERATOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,7 +363,7 @@ def _summary(deliveries: list[DeliveryRecord]) -> dict[str, str]:
     """Return for each destination how many objects are in which state; of those that are not there also why."""
     told: dict[str, Counter[str]] = {}
     for one in deliveries:
-        why = f" ({one.status})" if one.state in _NOT_THERE and one.status else ""
+        why = f" ({one.status})" if one.state in NOT_DELIVERED and one.status else ""
         told.setdefault(one.destination, Counter())[f"{one.state}{why}"] += 1
     return {
         destination: ", ".join(f"{number} {state}" for state, number in sorted(states.items()))

@@ -116,6 +116,7 @@ class DeliveryState(StrEnum):
 
 DELIVERED = (DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.SEEN)
 FOR_AN_OPERATOR = (DeliveryState.ABANDONED, DeliveryState.PARKED, DeliveryState.HELD)
+NOT_DELIVERED = (DeliveryState.OWED, *FOR_AN_OPERATOR)
 
 
 @dataclass(frozen=True, slots=True)

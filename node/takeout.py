@@ -15,6 +15,7 @@ from node import process
 from node.errors import RulingError, SpoolError
 from node.ledger import open_database
 from node.ledger.rulings import Rulings
+from node.report.gate.reading import content
 from node.settings import Settings
 from node.spool import Results
 
@@ -67,9 +68,8 @@ def _write_beside(made: Dataset, file: Path) -> None:
         file.with_suffix(".txt").write_text("".join(f"{line}\n" for line in _sentences(made)), encoding="utf-8")
 
 
-def _sentences(item: Dataset) -> Iterator[str]:
-    """Yield the texts of a content tree, each behind the name of its concept, but for the dozens of parameters."""
-    for one in item.get("ContentSequence", ()):
+def _sentences(report: Dataset) -> Iterator[str]:
+    """Yield the texts of a report, each behind the name of its concept, but for the dozens of parameters."""
+    for one in content(report):
         if one.ValueType == "TEXT" and (name := one.ConceptNameCodeSequence[0].CodeMeaning) != "Algorithm Parameters":
             yield f"{name}: {one.TextValue}"
-        yield from _sentences(one)

@@ -95,8 +95,9 @@ def _bright(image: Array, region: Mask, step_mm: Numbers) -> tuple[Array, float,
     noise = _spread((image - smooth)[region])
     size = [2 * round(_NARROW_MM / 2 / step) + 1 for step in step_mm]
     ground = ndimage.maximum_filter(ndimage.minimum_filter(smooth, size), size)
-    places = np.argwhere(region & (steady - ground > np.maximum(_LEAST_CONTRAST * noise, _LEAST_SHARE * ground)))
-    return steady, noise, places, (steady - ground)[tuple(places.T)]
+    rise = steady - ground
+    places = np.argwhere(region & (rise > np.maximum(_LEAST_CONTRAST * noise, _LEAST_SHARE * ground)))
+    return steady, noise, places, rise[tuple(places.T)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

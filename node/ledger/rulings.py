@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from node.dicom.identifiers import InstanceUID
 from node.errors import RulingError
 from node.ledger.database import Database
-from node.records import DELIVERED, FOR_AN_OPERATOR, DeliveryState, ResultRecord, ResultRole, Ruling, StudyState
+from node.records import DELIVERED, NOT_DELIVERED, DeliveryState, ResultRecord, ResultRole, Ruling, StudyState
 
 _INSERT = "INSERT INTO ruling (job, ruling, who, reason, decided_s) VALUES (?, ?, ?, ?, ?)"
 LAST_RULING = "(SELECT ruling FROM ruling WHERE ruling.job = result.job ORDER BY ruling.id DESC LIMIT 1)"  # of a result
@@ -53,13 +53,12 @@ _HOLDERS = f"""
     WHERE sop_instance IN ({_OF_JOB}) AND (attempts > 0 OR state = '{DeliveryState.OWED}')
     ORDER BY destination
 """
-_UNSENT = (DeliveryState.OWED, *FOR_AN_OPERATOR)
 # The rows stay: a report that was sent may be owed again, and only its row knows under which UID it went.
 _WITHDRAW = f"""
     UPDATE delivery
     SET state = '{DeliveryState.WITHDRAWN}', status = 'recalled', next_try_s = NULL, updated_s = ?
     WHERE sop_instance IN ({_OF_JOB})
-        AND state IN ({", ".join(f"'{state}'" for state in _UNSENT)})
+        AND state IN ({", ".join(f"'{state}'" for state in NOT_DELIVERED)})
 """
 # Why nothing is decided about the results of a job: it was reopened, and will make others.
 _IS_UNDER_WAY = "SELECT 1 FROM job WHERE id = ? AND settled_s IS NULL"
