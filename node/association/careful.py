@@ -21,13 +21,14 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from node import eventlog
 from node.association import commitment, conformance
-from node.association.commitment import StorageCommitment, one_message_at_a_time
-from node.association.gate import Connection
+from node.association.commitment import StorageCommitment
+from node.association.greeting import Connection
 from node.association.guard import Guard
 from node.association.intake import Answer, Intake, Status, StoreRequest
 from node.association.mpps import ProcedureSteps, StepRequest
 from node.association.negotiation import identity_accepted, one_at_a_time
 from node.association.reports import CommitmentReports
+from node.association.telling import Channel, one_message_at_a_time
 from node.dicom.identifiers import shown_title
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.eventlog import Event
@@ -204,7 +205,7 @@ class CarefulLane:
             action = commitment.Action(
                 str(request.RequestedSOPClassUID), str(request.RequestedSOPInstanceUID), request.ActionTypeID,
                 information.getvalue() if information else b"", str(event.assoc.requestor.ae_title),
-                commitment.Channel(event.assoc, context.context_id, str(context.transfer_syntax)),
+                Channel(event.assoc, context.context_id, str(context.transfer_syntax)),
             )  # fmt: skip
             with self._guards[event.assoc].answering():
                 reply = self._commitment.take(action, now=time.time())

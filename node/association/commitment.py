@@ -6,38 +6,32 @@ ledger before the request is answered, so that neither a restart nor a peer that
 """
 
 import contextlib
-import io
-import itertools
 import logging
 import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, build_context, build_role, evt
-from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import N_EVENT_REPORT
-from pynetdicom.dsutils import encode
+from pydicom.uid import ImplicitVRLittleEndian
 
 from node import eventlog
 from node.association.conformance import STORAGE_CLASSES, STORAGE_COMMITMENT
 from node.association.register import Register
+from node.association.telling import (
+    CONNECT_TIMEOUT_S,
+    SOP_INSTANCE,
+    Channel,
+    MuteError,
+    Teller,
+    Told,
+    UnreachableError,
+)
 from node.dicom.encoded import MissingError, TooManyError
 from node.dicom.identifiers import shown_title
-from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from node.dicom.references import (
-    CommitmentRequest,
-    FailureReason,
-    Reference,
-    read_request,
-    report_of,
-)
-from node.dimse import NO_DELAY
+from node.dicom.references import CommitmentRequest, FailureReason, Reference, read_request, report_of
 from node.errors import DeliveryError, HeaderError, SpoolError, shown
 from node.eventlog import Event
 from node.ledger import Commitments, Owing
@@ -45,9 +39,7 @@ from node.records import CommitmentState, OwedReport
 from node.settings import AssociationSettings, PeerSettings
 from node.spool import SpoolReader
 
-SOP_INSTANCE = "1.2.840.10008.1.20.1.1"  # the well-known one: PS3.4 section J.3.5
 _REQUEST = 1  # Action Type ID: PS3.4 table J.3-1
-_N_EVENT_REPORT_RSP = 0x8100  # PS3.7 table E.1-1
 _MOST_REFERENCES = 10_000  # of one request; chosen: a large MR study has 5,000 instances
 LARGEST_REQUEST = 4 << 20  # bytes; 10,000 references have 1.9 MB at most
 # Some peers release at once when their request is answered (Orthanc does): time for that, lest the two cross. Chosen.
@@ -56,11 +48,8 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 600.0  # between attempts; chosen
 _GIVE_UP_AFTER_S = 72 * 3600.0  # a weekend; chosen
 _REMEMBERED_S = 30 * 86400.0  # that a Transaction UID is known after its report; chosen
 _FORGET_EVERY_S = 86400.0
-_ANSWER_TIMEOUT_S = 30.0  # for the answer to a report; chosen
-_CONNECT_TIMEOUT_S = 10.0  # chosen
 _LONGEST_PAUSE_S = 60.0  # of the loop: the clock may be set
 _RETRY_AFTER_S = 1.0  # a turn that failed
-_POLL_S = 0.05  # how soon the end of an association is noticed
 
 
 class Status(IntEnum):
@@ -86,15 +75,6 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
-    """An association with an accepted presentation context for storage commitment."""
-
-    association: Association
-    context_id: int
-    transfer_syntax: str
-
-
-@dataclass(frozen=True, slots=True)
 class Action:
     """An N-ACTION-RQ, and the association by which it came."""
 
@@ -107,22 +87,12 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """A report that was told over an association, and where its answer comes out, at whatever time."""
+class _Sent:
+    """A report that was told, on how many instances, and to how many of them we do not commit."""
 
-    channel: Channel
-    answers: "queue.SimpleQueue[int]"
-    forget: Callable[[], None]  # that an answer is expected
+    told: Told
     instances: int
     failed: int
-
-
-class _UnreachableError(DeliveryError):
-    """There is no association with a peer, for none of its reports."""
-
-
-class _MuteError(DeliveryError):
-    """A peer was told a report and does not answer: this turn it gets no other."""
 
 
 class StorageCommitment:
@@ -148,17 +118,15 @@ class StorageCommitment:
         reader: SpoolReader,
         commitments: Commitments,
     ) -> None:
-        self._ae_title = settings.ae_title
-        self._addresses = {one.ae_title: (one.host, one.port) for one in reversed(peers) if one.host}
         self._register, self._reader, self._commitments = register, reader, commitments
         self._asked_over: dict[int, Channel] = {}  # by the id of the request
-        self._unanswered: dict[int, _Told] = {}  # by the same: told over the association that asked, which goes on
+        self._unanswered: dict[int, _Sent] = {}  # by the same: told over the association that asked, which goes on
         self._here = threading.local()
         self._answered: dict[int, float] = {}  # by the same: when its report is due, though the row says later
-        self._message_ids = itertools.cycle(range(1, 1 << 16))
         self._turn = threading.Lock()
         self._wake = threading.Event()
         self._closing = threading.Event()
+        self._teller = Teller(settings.ae_title, peers, self._closing)
         self._thread = threading.Thread(target=self._run, daemon=True, name="storage-commitment")
 
     # ---------------------------------------------------------------- requests
@@ -232,7 +200,7 @@ class StorageCommitment:
         self._closing.set()
         self._wake.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=2 * _CONNECT_TIMEOUT_S)
+            self._thread.join(timeout=2 * CONNECT_TIMEOUT_S)
 
     def run_once(self, *, now: float) -> int:
         """Hand over what is due, and return how many reports were taken; `now` in seconds since 1970."""
@@ -249,8 +217,8 @@ class StorageCommitment:
         for id_, channel in list(self._asked_over.items()):
             if not channel.association.is_established:
                 self._asked_over.pop(id_, None)
-        for id_, told in list(self._unanswered.items()):
-            if not told.channel.association.is_established and told.answers.empty():
+        for id_, sent in list(self._unanswered.items()):
+            if not sent.told.channel.association.is_established and sent.told.answers.empty():
                 del self._unanswered[id_]
         return taken
 
@@ -280,11 +248,11 @@ class StorageCommitment:
         """Hand a report over, and return whether its peer took it; a peer is waited for once a turn."""
         try:
             known = out_of_reach.get(owed.peer)
-            if isinstance(known, _MuteError) or (known and self._where_asked(owed) is None):
+            if isinstance(known, MuteError) or (known and self._where_asked(owed) is None):
                 raise known
             self._report(owed, now)
         except Exception as error:  # none may hold up the others; what the ledger refuses, `_postpone` raises again
-            if isinstance(error, _UnreachableError | _MuteError):
+            if isinstance(error, UnreachableError | MuteError):
                 out_of_reach[owed.peer] = error
             self._postpone(owed, shown(error), now)
             return False
@@ -296,41 +264,41 @@ class StorageCommitment:
         A refusal is noted as well, and is no reason to try again: the peer has been told, and would refuse the same
         report tomorrow.
         """
-        told, status = self._tell(owed)
-        told.forget()
+        sent, status = self._tell(owed)
+        sent.told.forget()
         self._commitments.settle(owed.id, CommitmentState.REPORTED, f"0x{status:04X}", now=now)
         eventlog.record(
             Event.COMMITMENT_REPORTED, logging.INFO if status == 0 else logging.WARNING, peer=shown_title(owed.peer),
-            request=owed.id, instances=told.instances, failed=told.failed, status=f"0x{status:04X}",
+            request=owed.id, instances=sent.instances, failed=sent.failed, status=f"0x{status:04X}",
         )  # fmt: skip
 
-    def _tell(self, owed: OwedReport) -> tuple[_Told, int]:
+    def _tell(self, owed: OwedReport) -> tuple[_Sent, int]:
         """Return what was told, and the peer's answer: where it was asked for, else over an association of ours.
 
         While the association that asked goes on, its peer is not told again: the answer may still come.
         """
-        told = self._unanswered.get(owed.id)
-        if told is not None:
-            if told.channel.association.is_established and told.answers.empty():
-                raise _MuteError("the peer has not answered the report yet")
+        sent = self._unanswered.get(owed.id)
+        if sent is not None:
+            if sent.told.channel.association.is_established and sent.told.answers.empty():
+                raise MuteError("the peer has not answered the report yet")
             del self._unanswered[owed.id]
             with contextlib.suppress(queue.Empty):
-                return told, told.answers.get_nowait()
+                return sent, sent.told.answers.get_nowait()
         request = self._commitments.request(owed.id)
         reasons = [self.reason_against(one) for one in request.references]  # before there is a peer that waits
         channel = self._where_asked(owed)
         if channel is not None:
             del self._asked_over[owed.id]
-            told = self._sent(owed, channel, request, reasons)
+            sent = self._sent(owed, channel, request, reasons)
             try:
-                return told, self._answer(told)
-            except _MuteError:
+                return sent, self._teller.answer(sent.told)
+            except MuteError:
                 if channel.association.is_established:
-                    self._unanswered[owed.id] = told
+                    self._unanswered[owed.id] = sent
                     raise
-        with self._associated(owed.peer) as channel:
-            told = self._sent(owed, channel, request, reasons)
-            return told, self._answer(told)
+        with self._teller.associated(owed.peer) as channel:
+            sent = self._sent(owed, channel, request, reasons)
+            return sent, self._teller.answer(sent.told)
 
     def _where_asked(self, owed: OwedReport) -> Channel | None:
         """Return the association on which a report was asked for, if it is still there."""
@@ -362,45 +330,13 @@ class StorageCommitment:
 
     def _sent(
         self, owed: OwedReport, channel: Channel, request: CommitmentRequest, reasons: Sequence[FailureReason | None]
-    ) -> _Told:
-        """Send an N-EVENT-REPORT-RQ.
+    ) -> _Sent:
+        def heard() -> None:
+            self._answered[owed.id] = 0.0  # if nobody waits any more, it is for the next turn, now
+            self._wake.set()
 
-        Not by `send_n_event_report`: that pauses the reader of pynetdicom until the answer comes. On an association
-        that goes on, it takes the next C-STORE-RQ for the answer and aborts, and a release waits for its time-out.
-        """
-        event_type, report = report_of(request, reasons)
-        encoded = encode(report, channel.transfer_syntax == ImplicitVRLittleEndian, True)
-        if encoded is None:
-            raise DeliveryError("the report cannot be encoded")
-        message: Any = N_EVENT_REPORT()
-        message.MessageID = next(self._message_ids)
-        message.AffectedSOPClassUID, message.AffectedSOPInstanceUID = STORAGE_COMMITMENT, SOP_INSTANCE
-        message.EventTypeID, message.EventInformation = event_type, io.BytesIO(encoded)
-        association, answers = channel.association, queue.SimpleQueue[int]()
-
-        def heard(event: evt.Event) -> None:
-            command = event.message.command_set
-            if command.CommandField == _N_EVENT_REPORT_RSP and command.MessageIDBeingRespondedTo == message.MessageID:
-                answers.put(int(command.Status))
-                self._answered[owed.id] = 0.0  # if nobody waits any more, it is for the next turn, now
-                self._wake.set()
-
-        association.bind(evt.EVT_DIMSE_RECV, heard)
-        association.dimse.send_msg(message, channel.context_id)
-        return _Told(
-            channel, answers, lambda: association.unbind(evt.EVT_DIMSE_RECV, heard), len(reasons),
-            sum(one is not None for one in reasons),
-        )  # fmt: skip
-
-    def _answer(self, told: _Told) -> int:
-        """Return the status of the answer; _MuteError if none comes in time, or none can come any more."""
-        association, deadline = told.channel.association, time.monotonic() + _ANSWER_TIMEOUT_S
-        while association.is_established and time.monotonic() < deadline and not self._closing.is_set():
-            with contextlib.suppress(queue.Empty):
-                return told.answers.get(timeout=_POLL_S)
-        with contextlib.suppress(queue.Empty):
-            return told.answers.get_nowait()
-        raise _MuteError("the peer did not answer the report")
+        told = self._teller.tell(channel, *report_of(request, reasons), heard)
+        return _Sent(told, len(reasons), sum(one is not None for one in reasons))
 
     def _postpone(self, owed: OwedReport, reason: str, now: float) -> None:
         if self._closing.is_set():  # no fault of the peer
@@ -419,50 +355,3 @@ class StorageCommitment:
             Event.COMMITMENT_POSTPONED, logging.WARNING, peer=peer, request=owed.id, attempt=attempt,
             reason=f"'{reason}'",
         )  # fmt: skip
-
-    @contextlib.contextmanager
-    def _associated(self, peer: str) -> Iterator[Channel]:
-        """Hold an association to a peer, as SCP (PS3.4 section J.3.3.1.3, PS3.7 section D.3.3.4)."""
-        if self._closing.is_set():
-            raise DeliveryError("the node stops")
-        if peer not in self._addresses:
-            raise _UnreachableError("the settings have no address of the peer")
-        host, port = self._addresses[peer]
-        ae = AE(self._ae_title)
-        ae.implementation_class_uid, ae.implementation_version_name = (
-            IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME,
-        )  # fmt: skip
-        ae.connection_timeout = ae.acse_timeout = _CONNECT_TIMEOUT_S
-        ae.network_timeout = 2 * _ANSWER_TIMEOUT_S  # pynetdicom is to end nothing before we do
-        context = build_context(STORAGE_COMMITMENT, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        try:
-            association = ae.associate(
-                host, port, contexts=[context], ae_title=peer, evt_handlers=[NO_DELAY],
-                ext_neg=[build_role(STORAGE_COMMITMENT, scp_role=True)],
-            )  # fmt: skip
-        except OSError as error:
-            raise _UnreachableError("the host of the peer is not known") from error
-        if not association.is_established:
-            raise _UnreachableError("association rejected" if association.is_rejected else "no association")
-        try:
-            accepted = association.accepted_contexts
-            if not accepted:
-                raise DeliveryError("the peer does not take reports on storage commitment")
-            yield Channel(association, accepted[0].context_id or 0, str(accepted[0].transfer_syntax[0]))
-        except _MuteError:
-            association.abort()  # it would not answer a release either
-            raise
-        finally:
-            association.release()
-
-
-def one_message_at_a_time(association: Association) -> None:
-    """Let several threads send over an association: a message's fragments stand together (PS3.8 annex E)."""
-    dimse: Any = association.dimse
-    lock, send = threading.Lock(), dimse.send_msg
-
-    def send_whole(message: Any, context_id: int) -> None:
-        with lock:
-            send(message, context_id)
-
-    dimse.send_msg = send_whole

@@ -13,7 +13,8 @@ from node.association import conformance
 from node.association.admission import Admission, Caller, Rejection
 from node.association.careful import CarefulLane
 from node.association.commitment import StorageCommitment
-from node.association.gate import Connection, Gate
+from node.association.gate import Gate
+from node.association.greeting import Connection
 from node.association.intake import Intake
 from node.association.lane import Lane, Tally
 from node.association.mpps import ProcedureSteps

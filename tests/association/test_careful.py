@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from node.association import commitment, guard
-from node.association.commitment import SOP_INSTANCE
 from node.association.conformance import PRIVATE_STORAGE_CLASSES, STORAGE_COMMITMENT
+from node.association.telling import SOP_INSTANCE
 from tests.association.conftest import Held
 from tests.association.raw import (
     COMMAND,

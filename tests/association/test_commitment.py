@@ -21,10 +21,11 @@ from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 
-from node.association import Receiver, commitment
-from node.association.commitment import SOP_INSTANCE, StorageCommitment, one_message_at_a_time
+from node.association import Receiver, commitment, telling
+from node.association.commitment import StorageCommitment
 from node.association.conformance import STORAGE_COMMITMENT
 from node.association.register import Register
+from node.association.telling import SOP_INSTANCE, one_message_at_a_time
 from node.dicom.references import CommitmentRequest, Reference, read_request
 from node.dimse import await_reader
 from node.errors import HeaderError
@@ -368,7 +369,7 @@ class Mute:
 def test_a_peer_that_never_answers_is_waited_for_once_a_turn_and_holds_up_no_other(
     tmp_path: Path, scanner: Scanner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commitment, "_ANSWER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(telling, "_ANSWER_TIMEOUT_S", 0.5)
     mute = Mute()
     database = open_database(tmp_path / "node.db")
     register = Register(Spool(tmp_path / "spool", segment_bytes=1 << 20, spare=0), Arrivals(database))
@@ -408,7 +409,7 @@ def test_what_is_owed_to_one_peer_fills_no_turn(database: Database, monkeypatch:
 def test_a_peer_that_has_not_answered_is_not_told_again_while_its_association_goes_on(
     start: Callable[..., Node], scanner: Scanner, monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
-    monkeypatch.setattr(commitment, "_ANSWER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(telling, "_ANSWER_TIMEOUT_S", 0.3)
     going_on, hear = threading.Event(), scanner._hear
 
     def hear_late(event: evt.Event) -> tuple[int, None]:

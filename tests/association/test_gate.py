@@ -24,7 +24,8 @@ from pynetdicom import AE, evt
 from pynetdicom.transport import ThreadedAssociationServer
 
 from node.association.admission import Admission
-from node.association.gate import Connection, Gate
+from node.association.gate import Gate
+from node.association.greeting import Connection
 from node.association.tls import ServerTls
 from node.settings import AssociationSettings, PeerSettings, TlsSettings
 from tests.association.test_tls import Authority

@@ -19,7 +19,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 
 from node.association.conformance import STORAGE_CLASSES, STORAGE_COMMITMENT, TRANSFER_SYNTAXES
-from node.association.gate import Connection
+from node.association.greeting import Connection
 from node.records import StudyState
 from tests.association.conftest import Held, rows
 from tests.association.raw import CONTEXTS, EXPLICIT, MR, VERIFICATION, RawPeer, associate_rq, item

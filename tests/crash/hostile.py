@@ -8,8 +8,8 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from node.association.commitment import SOP_INSTANCE
 from node.association.conformance import STORAGE_COMMITMENT
+from node.association.telling import SOP_INSTANCE
 from tests.association.raw import (
     ABORT,
     COMMAND,
