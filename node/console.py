@@ -1,6 +1,7 @@
 """What an operator sees and does from another process than the node's: status, jobs, retry, cancel.
 
 It reads the ledger and the queue, and owns no state. Nothing it returns identifies a patient: studies appear by alias.
+Who did what is noted (`log`): `by` names somebody, else it is who called the process.
 """
 
 import math
@@ -22,14 +23,15 @@ from node.errors import RetrievalError, RulingError
 from node.eventlog import alias
 from node.jobs.pipeline import MEASURE, inputs_of
 from node.jobs.port import QueueView
-from node.ledger import Deliveries, Expectations, open_database
+from node.ledger import Deliveries, Expectations, Undelivered, open_database
+from node.ledger.acts import ActRow, Acts
 from node.ledger.ledger import Ledger
 from node.ledger.overview import StackRow, StudyRow
 from node.ledger.retrievals import Retrievals
 from node.ledger.rulings import Rulings
 from node.ledger.standing import standing
 from node.ledger.suspicions import Suspicions
-from node.records import NOT_DELIVERED, DeliveryRecord, DeliveryState, JobState, RestingStudy, Ruling, StudyState
+from node.records import NOT_DELIVERED, Act, DeliveryRecord, DeliveryState, JobState, RestingStudy, Ruling, StudyState
 from node.settings import Settings
 
 _SHOWN_S = 7 * 86400.0  # chosen
@@ -65,7 +67,9 @@ class Console:
         self._suspicions = Suspicions(self._ledger.database)
         self._retrievals = Retrievals(self._ledger.database)
         self._deliveries = Deliveries(self._ledger.database)
+        self._undelivered = Undelivered(self._ledger.database)
         self._rulings = Rulings(self._ledger.database)
+        self._acts = Acts(self._ledger.database)
         self._queue = QueueView(self._ledger.engine)
 
     def processes(self) -> dict[str, bool]:
@@ -174,9 +178,9 @@ class Console:
             return f"until {self._settings.completion.trigger} says that it is whole"
         return waiting_of(gathered, self._settings.completion, now=time.time())
 
-    def force_complete(self, study: str) -> bool:
+    def force_complete(self, study: str, *, by: str = "") -> bool:
         """Have a study closed now, with what is there, as `Studies.force` says; False if there is none to close."""
-        return self._ledger.force(study, _who(), now=time.time())
+        return self._ledger.force(study, _who(by), now=time.time())
 
     def suspicions(self, limit: int = 100) -> dict[str, Any]:
         """Return what EMG suspects, by study, and how many statements have not found their study yet."""
@@ -216,9 +220,9 @@ class Console:
         )
         return [asdict(row) for row in rows]
 
-    def adopt(self, study: str) -> bool:
+    def adopt(self, study: str, *, by: str = "") -> bool:
         """Have a study measured that was pulled as a prior; False if there is none of this alias or UID."""
-        return self._retrievals.adopt(study, now=time.time())
+        return self._retrievals.adopt(study, who=_who(by), now=time.time())
 
     def pull(self, study: str, archive: str | None) -> tuple[int, list[str]]:
         """Have what we lack of a study sent by one archive, or by the first of all that has it; the worker sees to it.
@@ -250,7 +254,7 @@ class Console:
 
     def waiting(self) -> dict[str, list[str]]:
         """Return the jobs that go on only if an operator says so: failed, or with objects that nobody took."""
-        deliveries = {f"delivery {state}": jobs for state, jobs in self._deliveries.waiting().items()}
+        deliveries = {f"delivery {state}": jobs for state, jobs in self._undelivered.waiting().items()}
         held_back = {
             "quarantined": list(self._ledger.in_quarantine()),
             "review": [one.job for one in self._rulings.waiting()],
@@ -261,7 +265,11 @@ class Console:
         """Return the studies, by alias, that contradict themselves and wait for `release`."""
         return self._ledger.held_studies()
 
-    def retry(self, job_id: str, *, although_newer: bool = False) -> str:
+    def acts(self, *, since_s: float) -> list[ActRow]:
+        """Return what people did to jobs and studies, and decided about results, since a moment; newest first."""
+        return self._acts.since(since_s)
+
+    def retry(self, job_id: str, *, although_newer: bool = False, by: str = "") -> str:
         """Queue a failed or cancelled job again, or owe again what of a finished one waits for somebody; "" if neither.
 
         Of a job whose results were recalled the note alone is owed again. `although_newer`: also where a newer
@@ -283,9 +291,12 @@ class Console:
             inputs_of(self._ledger, job_id)
             if not self._ledger.reopen(job_id):  # first: a job that is quick would else be forgotten after it has ended
                 raise RulingError(f"{job_id}: it was recalled this moment")
+            self._acts.note(Act.RETRIED, job_id, _who(by), now=time.time())
             self._queue.retry(job_id)
             return "job queued again"
-        owed = self._deliveries.owe_again(job_id, now=time.time(), although_newer=although_newer or is_recalled)
+        owed = self._undelivered.owe_again(
+            job_id, who=_who(by), now=time.time(), although_newer=although_newer or is_recalled
+        )
         passed_over = self._passed_over(job_id, owed)
         if ended_badly and is_recalled and not owed:
             raise RulingError(f"{job_id}: its answer was recalled; to measure the study anew: force-complete STUDY")
@@ -293,7 +304,7 @@ class Console:
 
     def _passed_over(self, job_id: str, owed: int) -> str:
         """Return where something still waits, for a newer revision is there; if nothing was owed, that is an error."""
-        passed_over = ", ".join(self._deliveries.passed_over(job_id))
+        passed_over = ", ".join(self._undelivered.passed_over(job_id))
         why = passed_over and f"newer results of its study are at {passed_over} already"
         if why and not owed:
             raise RulingError(f"{job_id}: {why}")
@@ -304,7 +315,7 @@ class Console:
         rows = self._deliveries.rows(job_id)
         return sorted({one.destination for one in rows if one.state is DeliveryState.HELD})
 
-    def send_anyway(self, job_id: str, destination: str, *, although_newer: bool = False) -> int:
+    def send_anyway(self, job_id: str, destination: str, *, although_newer: bool = False, by: str = "") -> int:
         """Owe a destination what is held whatever it knows of the study; return of how many objects that is.
 
         Raises
@@ -312,17 +323,17 @@ class Console:
         RulingError
             If a newer revision of the study is there.
         """
-        owed = self._deliveries.release(
-            job_id, destination, _who(), now=time.time(), although_newer=although_newer
+        owed = self._undelivered.release(
+            job_id, destination, _who(by), now=time.time(), although_newer=although_newer
         )  # fmt: skip
         self._passed_over(job_id, owed)
         return owed
 
-    def release(self, study: str, *, latest: bool) -> int | None:
+    def release(self, study: str, *, latest: bool, by: str = "") -> int | None:
         """Let a held study gather again with its first or latest content; None if no such study is held."""
-        return self._ledger.release(study, latest=latest, now=time.time())
+        return self._ledger.release(study, latest=latest, who=_who(by), now=time.time())
 
-    def cancel(self, job_id: str) -> bool:
+    def cancel(self, job_id: str, *, by: str = "") -> bool:
         """Cancel a queued or running job; return whether it was one.
 
         One that runs is settled by the worker when it has ended (`jobs.watch.Settler`).
@@ -330,14 +341,15 @@ class Console:
         was_queued = self._queue.states([job_id]).get(job_id) is JobState.QUEUED
         if not self._queue.cancel(job_id):
             return False
+        self._acts.note(Act.CANCELLED, job_id, _who(by), now=time.time())
         if was_queued:
             self._ledger.fail(job_id, "cancelled", now=time.time())
         return True
 
 
-def _who() -> str:
-    """Return who is at the keyboard: behind sudo the one who called it."""
-    called_by = os.environ.get("SUDO_USER") or os.environ.get("USER")
+def _who(by: str) -> str:
+    """Return who it is to have been: as named, or who is at the keyboard, behind sudo the one who called it."""
+    called_by = by or os.environ.get("SUDO_USER") or os.environ.get("USER")
     try:
         return shown_title(called_by or pwd.getpwuid(os.getuid()).pw_name)
     except KeyError:  # a container's user without a name

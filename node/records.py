@@ -360,6 +360,16 @@ class Ruling(StrEnum):
     RECALLED = "recalled"
 
 
+class Act(StrEnum):
+    """What a person did to a job or a study, beside the rulings on results."""
+
+    RETRIED = "retried"
+    CANCELLED = "cancelled"
+    RELEASED = "released"  # what was held of a job, or a study
+    FORCED = "force-completed"
+    ADOPTED = "adopted"
+
+
 @dataclass(frozen=True, slots=True)
 class Quarantined:
     """A result object that the output gate held back; `faults` are those of all objects made with it."""
@@ -381,13 +391,14 @@ class Predecessor:
 
 @dataclass(frozen=True, slots=True)
 class ResultRecord:
-    """A result object in the spool, owed to the destinations."""
+    """A result object in the spool, owed to the destinations; a recall names it though its file is lost."""
 
     sop_instance: InstanceUID
     sop_class: str
     job: str
     role: str
     path: str
+    series: str = ""
 
 
 @dataclass(frozen=True, slots=True)

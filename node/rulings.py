@@ -4,26 +4,26 @@ Each leaves who, when and why in the ledger, and what is owed by it; the worker 
 tells the event log (`jobs.watch.RulingWatch`): what this process logs is read by nobody.
 """
 
+import contextlib
 import datetime as dt
 import time
-from collections.abc import Iterator, Sequence
 from io import BytesIO
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from node import process
+from node import __version__, process
 from node.dicom.identifiers import InstanceUID
 from node.errors import RulingError, SpoolError
 from node.ledger import open_database
 from node.ledger.rulings import DecidedRow, Rulings, WaitingRow
 from node.records import RECALL_NOTE, ResultRecord, ResultRole, Ruling
 from node.report.gate import check_verified
-from node.report.gate.reading import evidence
 from node.report.rulings import RECALL_REASONS, rejection_note, verified
-from node.settings import Settings
-from node.spool import Results
+from node.report.sources import SeriesEvidence, Study
+from node.settings import ReportSettings, Settings
+from node.spool import Results, SpoolReader, read_header
 
 __all__ = ["RECALL_REASONS", "Decisions"]
 
@@ -44,6 +44,7 @@ class Decisions:
         data_dir = process.worked_data_dir(settings)
         self._rulings = Rulings(open_database(data_dir / process.DATABASE))
         self._results = Results(data_dir / process.RESULTS)
+        self._spool = SpoolReader(data_dir / process.SPOOL)
 
     def waiting(self) -> list[WaitingRow]:
         """Return the jobs whose results wait for review."""
@@ -98,7 +99,8 @@ class Decisions:
         Raises
         ------
         RulingError
-            If none has any, they were recalled before, or the job is under way again.
+            If none has any, they were recalled before, or the job is under way again; if nothing is left here that
+            says whose they are.
         """
         if why := self._rulings.under_way(job):  # before its results are read: they may change until it has ended
             raise RulingError(f"{job}: {why}")
@@ -107,31 +109,32 @@ class Decisions:
             raise RulingError(f"{job}: it is {self._ruling(job)} already")
         if not self._rulings.holders(job):
             raise RulingError(f"{job}: no destination holds results of it")
-        note = rejection_note(self._named(job, results), RECALL_REASONS[title], text=text, moment=_now())
+        whose = self._whose(job)
+        named = [_standing_for(one, whose) for one in results]
+        note = rejection_note(named, RECALL_REASONS[title], text=text, moment=_now())
         record = self._stored(note, job, RECALL_NOTE)
         holders = self._rulings.recall(job, record, name, f"{title}: {text}", now=time.time())
         if not holders:  # by somebody else, this moment
             raise RulingError(f"{job}: it is {self._ruling(job)} already")
         return holders
 
-    def _named(self, job: str, results: Sequence[ResultRecord]) -> list[Dataset]:
-        """Return what a note needs of results, as their reports tell it: files of others may have been dropped."""
-        reports = list(self._reports(job, results))
-        series = {uid: of for report in reports for uid, of in evidence(report)}
-        return [
-            _standing_for(one, series[one.sop_instance], reports[-1]) if one.sop_instance in series else self._read(one)
-            for one in results
-        ]
+    def _whose(self, job: str) -> Dataset:
+        """Return a data set with patient and study of a job's results, and with us as their equipment.
 
-    def _reports(self, job: str, sent: Sequence[ResultRecord]) -> Iterator[Dataset]:
-        """Yield the reports of a job; one that was never sent and cannot be read is no obstacle."""
-        for one in self._of(job):
-            if one.role == ResultRole.SR:
-                try:
-                    yield self._read(one)
-                except SpoolError:
-                    if one in sent:
-                        raise
+        The job's last report; where our disk has lost it, any other result, or else an image that was measured.
+        """
+        for one in self._rulings.of_its_patient(job):
+            with contextlib.suppress(SpoolError, OSError):
+                return self._read(one)
+        for place in self._rulings.measured(job):
+            with contextlib.suppress(Exception):  # what peers send may break pydicom anywhere
+                study = Study.of([SeriesEvidence("", (read_header(self._spool.read(place)),), ())])
+                if study.received_set is None:  # else nobody here can write the name as it came
+                    return _as_ours(study.header, self._settings.report)
+        raise RulingError(
+            f"{job}: a note must say whose results they are, and nothing that does is left here, no result of its "
+            "study and no image that was measured: have them hidden at the destinations themselves"
+        )
 
     def _of(self, job: str) -> list[ResultRecord]:
         results = self._rulings.results(job)
@@ -150,15 +153,28 @@ class Decisions:
         buffer = BytesIO()
         made.save_as(buffer, enforce_file_format=True)
         path = self._results.store(buffer.getvalue())
-        return ResultRecord(InstanceUID(str(made.SOPInstanceUID)), str(made.SOPClassUID), job, role, path)
+        return ResultRecord(
+            InstanceUID(str(made.SOPInstanceUID)), str(made.SOPClassUID), job, role, path, str(made.SeriesInstanceUID)
+        )
 
 
-def _standing_for(one: ResultRecord, series: str, report: Dataset) -> Dataset:
-    """Return a data set with the identity of a result, and the patient and study of its report."""
+def _standing_for(one: ResultRecord, whose: Dataset) -> Dataset:
+    """Return a data set with the identity of a result, and with patient and study."""
     made = Dataset()
-    made.update(report)
-    made.SOPClassUID, made.SOPInstanceUID, made.SeriesInstanceUID = map(UID, (one.sop_class, one.sop_instance, series))
+    made.update(whose)
+    identity = {"SOPClassUID": one.sop_class, "SOPInstanceUID": one.sop_instance, "SeriesInstanceUID": one.series}
+    for keyword, uid in identity.items():
+        made.pop(keyword, None)  # both data sets have this element: to set its value would set it in the other, too
+        setattr(made, keyword, UID(uid))
     return made
+
+
+def _as_ours(header: Dataset, product: ReportSettings) -> Dataset:
+    """Return the header of an image as if the node had made it."""
+    header.Manufacturer, header.ManufacturerModelName = product.manufacturer, product.model
+    header.DeviceSerialNumber, header.SoftwareVersions = product.serial_number, __version__
+    header.InstitutionName = product.institution or header.get("InstitutionName")
+    return header
 
 
 def _now() -> dt.datetime:

@@ -40,11 +40,12 @@ from node.settings import ArchiveSettings, DestinationSettings, Settings
 from node.spool import Results, SpoolReader
 
 _EXECUTOR = "paraspinal-node"  # one works in a data folder at a time, so that a node may be renamed
-_CLOCK, _RULES = "clock.json", "roles.toml"  # in the data folder: what the worker keeps for itself
+# In the data folder: what the worker keeps for itself.
+_CLOCK, _RULES, _RETAINED = "clock.json", "roles.toml", "results-retained.txt"
 _RECONCILE_EVERY_S = 15.0
 _LOOK_FOR_CANCELS_EVERY_S = 0.5
 _COMPARE_EVERY_S = 15.0  # chosen
-_RETAIN_EVERY_S = 6 * 3600.0  # it looks through all results that there ever were; chosen
+_RETAIN_LOOK_EVERY_S = 300.0  # and first, minutes after a start; `ResultRetention` acts on fewer of them; chosen
 _OOM_SCORE = 500  # between the receiver (0) and a sandboxed step (900, `jobs/sandbox.py`)
 
 
@@ -84,7 +85,7 @@ class Worker:
             work=work, quarantine=Results(data_dir / process.QUARANTINE), cancel=self._cancel,
         )  # fmt: skip
         self._settler = Settler(self._queue, ledger, workflow=MEASURE, work=work)
-        self._retention = ResultRetention(ledger, self._results)
+        self._retention = ResultRetention(ledger, self._results, data_dir / _RETAINED)
         self._ruling_watch = RulingWatch(Rulings(ledger.database))
         trigger = plugins.load("triggers", settings.completion.trigger)(settings.completion)
         self._spool, self._rules = spool.root, _rules_as_they_are(settings, data_dir)
@@ -114,7 +115,7 @@ class Worker:
         repeat(self._settler.run_once, _RECONCILE_EVERY_S, "settler")
         repeat(self._cancel.run_once, _LOOK_FOR_CANCELS_EVERY_S, "cancel-watch")
         repeat(self._ruling_watch.run_once, _RECONCILE_EVERY_S, "ruling-watch")
-        repeat(self._retention.run_once, _RETAIN_EVERY_S, "retain-results")
+        repeat(lambda: self._retention.run_once(now=time.time()), _RETAIN_LOOK_EVERY_S, "retain-results")
         self._clock.add_job(
             lambda: self._watcher.run_once(now=time.time(), monotonic_s=time.monotonic()),
             "interval",

@@ -7,12 +7,15 @@ Holds to: an object counts as delivered when its destination has said so; a stud
 Knows nothing of: how results were made.
 """
 
+from node.delivery.association import NothingTakenError
 from node.delivery.commitment import CommitmentRequester
 from node.delivery.dicom import DicomStorage, echo, probe, takes
 from node.delivery.folder import Folder
-from node.delivery.outbox import Inquiry, Outbox
+from node.delivery.outbox import Outbox
+from node.delivery.proof import Inquiry
 from node.delivery.retention import ResultRetention
 
 __all__ = [
-    "CommitmentRequester", "DicomStorage", "Folder", "Inquiry", "Outbox", "ResultRetention", "echo", "probe", "takes",
+    "CommitmentRequester", "DicomStorage", "Folder", "Inquiry", "NothingTakenError", "Outbox", "ResultRetention",
+    "echo", "probe", "takes",
 ]  # fmt: skip

@@ -8,9 +8,9 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 
-from node.calling import Caller, Deadline, tls_arguments
+from node.calling import Caller, Deadline, tls_arguments, why_none
 from node.dimse import NO_DELAY
-from node.errors import DeliveryError, RefusedError, shown
+from node.errors import DeliveryError, RefusedError
 from node.settings import DestinationSettings
 
 UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -56,16 +56,18 @@ def associated(
                 evt_handlers=[NO_DELAY, (evt.EVT_CONN_OPEN, deadline.hold), *handlers],
             )
         except OSError as error:  # its host has no address
-            raise DeliveryError(f"no association: {shown(error)}") from error
+            raise DeliveryError(why_none(peer, caller.tls, deadline, patience_s=caller.silence_s)) from error
         if not association.is_established:
-            raise _why_none(association)
+            raise _refusal(association) or DeliveryError(
+                why_none(peer, caller.tls, deadline, patience_s=caller.silence_s)
+            )
         try:
             yield association
         finally:
             association.release()
 
 
-def _why_none(association: Association) -> DeliveryError:
+def _refusal(association: Association) -> DeliveryError | None:
     answer: Any = association.acceptor.primitive
     if association.is_rejected and answer is not None:
         why = _REASONS.get((answer.result_source, answer.diagnostic), "no reason given")
@@ -77,4 +79,4 @@ def _why_none(association: Association) -> DeliveryError:
     # pynetdicom aborts an association in which no presentation context was accepted (PS3.8 section 7.1.1.14)
     if any(one.result is not None for one in association.rejected_contexts):
         return NothingTakenError("no SOP Class accepted")
-    return DeliveryError("no association")
+    return None

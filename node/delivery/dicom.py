@@ -19,7 +19,7 @@ from node.delivery import fallback
 from node.delivery.association import UNCOMPRESSED, NothingTakenError, associated
 from node.delivery.commitment import STORAGE_COMMITMENT
 from node.dimse import VERIFICATION, await_reader
-from node.errors import DeliveryError
+from node.errors import DeliveryError, RefusedError
 from node.ports import Answer
 from node.records import ResultRole
 from node.settings import DestinationSettings
@@ -102,6 +102,8 @@ def probe(settings: DestinationSettings, caller: Caller) -> str:
 
     Raises
     ------
+    RefusedError
+        If it does not take all of that; in the same words.
     DeliveryError
         If there is no association.
     """
@@ -114,8 +116,11 @@ def probe(settings: DestinationSettings, caller: Caller) -> str:
         words.append(f"the report as {UID(str(report)).name}")
     if refused:
         words.append(f"refuses {', '.join(refused)}: those will be parked")
-    if settings.commitment and not takes(settings, [STORAGE_COMMITMENT], caller):
+    commits = not settings.commitment or takes(settings, [STORAGE_COMMITMENT], caller)
+    if not commits:
         words.append("offers no storage commitment: turn commitment off, or everything will be parked")
+    if refused or not commits:
+        raise RefusedError("; ".join(words))
     return "; ".join(words)
 
 

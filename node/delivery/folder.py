@@ -1,7 +1,7 @@
 """A folder of the file system as a destination: one Part 10 file an object, named by its SOP Instance UID."""
 
 import io
-import os
+import uuid
 from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
@@ -26,14 +26,26 @@ class Folder:
         return self._name
 
     def reach(self) -> str:
-        """Return in words whether the folder can be written, or be made, by whoever asks."""
+        """Return in words that the folder can be written, or be made, by whoever asks: a file is, and removed again.
+
+        Rights alone do not say it: a disk may be full, or mounted for reading.
+
+        Raises
+        ------
+        SettingsError
+            If it cannot.
+        """
         try:
             there = next(one for one in (self._folder, *self._folder.parents) if one.exists())
-        except OSError as error:  # a folder on the way to it may not be looked into, or its disk is away
-            return f"cannot be reached ({error.strerror}): deliveries will wait"
-        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-            return "cannot be written: deliveries will wait"
-        return "writable" if there == self._folder else "not there: it is made when something is delivered"
+            trial = there / f"{uuid.uuid4().hex}{durable.PART}"
+            durable.write(trial, b"whether it can be written")
+            trial.unlink()
+        except OSError as error:
+            raise SettingsError(
+                f"{self._folder} cannot be written ({error.strerror}): nothing is delivered there"
+            ) from error
+        is_there = there == self._folder
+        return f"{self._folder} is {'writable' if is_there else 'not there: it is made when something is delivered'}"
 
     def deliver(self, objects: Sequence[Dataset], _replaced: object = None, /) -> list[Answer]:
         """Write the objects durably; DeliveryError if the folder cannot be written."""
@@ -44,5 +56,5 @@ class Folder:
                 one.save_as(buffer, enforce_file_format=True)
                 durable.write(self._folder / f"{one.SOPInstanceUID}.dcm", buffer.getvalue())
         except OSError as error:
-            raise DeliveryError(f"the folder could not be written ({error.strerror})") from error
+            raise DeliveryError(f"{self._folder} could not be written ({error.strerror})") from error
         return [Answer(str(one.SOPInstanceUID), stored=True, permanent=False, status="written") for one in objects]

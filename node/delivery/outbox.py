@@ -1,4 +1,4 @@
-"""The outbox of one destination: sends what is owed, then has the destination prove that it is there.
+"""The outbox of one destination: sends what is owed, then has the destination prove that it is there (`proof`).
 
 All it knows is in the ledger, and each turn looks there for one parcel, the objects of one job. What can change by
 itself is tried again, after longer and longer waits; what cannot waits for an operator, with the reason.
@@ -7,44 +7,29 @@ itself is tried again, after longer and longer waits; what cannot waits for an o
 import logging
 import random
 import threading
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
-from typing import Protocol
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node import eventlog
+from node.delivery.absence import Absence
 from node.delivery.commitment import CommitmentRequester
 from node.delivery.identity import contradiction
-from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
-from node.dicom.references import CommitmentRequest, Reference
+from node.delivery.proof import Inquiry, Proof
+from node.dicom.identifiers import InstanceUID
 from node.errors import DeliveryError, RefusedError, RetrievalError, SpoolError, shown
 from node.eventlog import Event
 from node.ledger import Deliveries
 from node.ports import Answer, Destination
-from node.records import RECALL_NOTE, DeliveryRecord, DeliveryState, KnownStudy, Parcel, ResultRecord
+from node.records import RECALL_NOTE, DeliveryRecord, DeliveryState, Parcel, ResultRecord
 from node.settings import DeliverySettings
 from node.spool import Results
 
-_LOOK_AFTER_S = 2.0  # an archive has what it took in its index by then; chosen
 _PATIENCE = 3  # attempts until a study that is not there is held: it may still be on its way; chosen
-_ALARM_AFTER = 3  # attempts in a row without an association: 45 to 90 s, by the waits of the settings; chosen
 _AS_IT_IS = ("", "")  # no other SOP Class and Instance UID
 _Object = tuple[ResultRecord, DeliveryRecord]
-
-
-class Inquiry(Protocol):
-    """An archive that is asked what it has (`retrieval.Archive`)."""
-
-    def known(self, study: StudyUID) -> KnownStudy | None:
-        """Return whose study it is there; None if it is not there."""
-        ...
-
-    def instances(self, study: StudyUID, series: SeriesUID) -> frozenset[InstanceUID]:
-        """Return the instances of a series that are there."""
-        ...
 
 
 class Outbox:
@@ -76,31 +61,26 @@ class Outbox:
     ) -> None:
         self._destination, self._name = destination, destination.name
         self._deliveries, self._results, self._settings = deliveries, results, settings
-        self._inquiry, self._commitment, self._chance = inquiry, commitment, chance
-        self._pause_s = pause_s
-        self._failures, self._away_until_s = 0, 0.0
+        self._inquiry, self._chance, self._pause_s = inquiry, chance, pause_s
+        self._absence = Absence(self._name, settings, self._wait_s)
+        self._proof = Proof(
+            self._name, deliveries, settings,
+            inquiry=inquiry, commitment=commitment, wait_s=self._wait_s, park=self._park_unproven,
+        )  # fmt: skip
         self._turn, self._stopping = threading.Lock(), threading.Event()
 
     def run_once(self, *, now: float) -> bool:
         """See to one parcel, and return whether there was one; `now` in seconds since 1970."""
         with self._turn:
-            if self._stopping.is_set() or now < self._away_until_s <= now + self._settings.longest_wait_s:
+            if self._stopping.is_set() or self._absence.lasts(now):
                 return False
             parcel = self._deliveries.due(self._name, now=now)
             if parcel is None:
                 return False
-            match parcel.state:
-                case DeliveryState.OWED:
-                    self._send(parcel, now)
-                case DeliveryState.STORED if self._commitment is not None:
-                    self._have_committed(parcel, self._commitment, now)
-                case DeliveryState.STORED | DeliveryState.COMMITTED if self._inquiry is not None:
-                    self._look(parcel, self._inquiry, now)
-                case _:  # what the settings wanted to be proven when it was sent, and do not any more
-                    for one, row in parcel.objects:
-                        self._deliveries.advance(
-                            one.sop_instance, self._name, parcel.state, row.status, was=parcel.state, now=now
-                        )
+            if parcel.state is DeliveryState.OWED:
+                self._send(parcel, now)
+            else:
+                self._proof.seek(parcel, now)
             return True
 
     def stop(self, *, wait_s: float) -> None:
@@ -135,16 +115,23 @@ class Outbox:
                         self._stopping.wait(self._pause_s)
                 else:
                     said[uid] = answer.status
-            self._is_back()
+            if len(left) < len(parcel.objects):
+                self._absence.end()
+            else:
+                self._absence.note_vain(next(iter(said.values()), why), now)
         except (RefusedError, SpoolError) as error:  # what is damaged here is as little put right by waiting
             for one, _ in left.values():
                 self._park(one, shown(error), now, was=DeliveryState.OWED, attempts=1)
             left = {}
         except (DeliveryError, RetrievalError) as error:
             why = shown(error)
-            self._stay_away(why, now)
+            if stored:  # before it went away
+                self._absence.end()
+            self._absence.note_unreached(why, now)
         except Exception as error:  # a plug-in's too: none may end the deliveries in silence
             why = shown(error)
+            if not stored:
+                self._absence.note_vain(why, now)
         if stored:
             eventlog.record(Event.DELIVERY_STORED, job=parcel.job, destination=self._name, objects=stored)
         if left:
@@ -155,10 +142,9 @@ class Outbox:
         if answer.permanent and not answer.stored:
             self._park(one, answer.status, now, was=DeliveryState.OWED, attempts=1)
             return
-        follows = now if self._commitment else now + _LOOK_AFTER_S if self._inquiry else None
         self._deliveries.advance(
             one.sop_instance, self._name, DeliveryState.STORED, answer.status, was=DeliveryState.OWED,
-            now=now, next_try_s=follows, attempts=1,
+            now=now, next_try_s=self._proof.begins_s(now), attempts=1,
         )  # fmt: skip
         if answer.sent is not None:
             eventlog.record(
@@ -179,24 +165,12 @@ class Outbox:
                     self._tell_operator(Event.DELIVERY_ABANDONED, one, status)
             return
         # What only lacks an association is tried when the destination is: then whoever is due the longest goes first.
-        wait_s = 0.0 if now < self._away_until_s else self._wait_s(attempt)
+        wait_s = 0.0 if self._absence.lasts(now) else self._wait_s(attempt)
         self._deliveries.postpone(why, self._name, DeliveryState.OWED, now=now, next_try_s=now + wait_s, attempts=1)
         eventlog.record(
             Event.DELIVERY_POSTPONED, logging.WARNING, job=job, destination=self._name, objects=len(objects),
             attempt=attempt, reason=f"'{why[objects[0][0].sop_instance]}'",
         )  # fmt: skip
-
-    def _stay_away(self, why: str, now: float) -> None:
-        """Try nothing for a while: the next parcel would only find out the same."""
-        self._failures += 1
-        self._away_until_s = now + self._wait_s(self._failures)
-        if self._failures == _ALARM_AFTER:
-            eventlog.record(Event.DESTINATION_AWAY, logging.ERROR, destination=self._name, reason=f"'{why}'")
-
-    def _is_back(self) -> None:
-        if self._failures >= _ALARM_AFTER:
-            eventlog.record(Event.DESTINATION_BACK, destination=self._name)
-        self._failures = 0
 
     def _wait_s(self, tries: int) -> float:
         return self._settings.wait_s(tries) * (0.5 + 0.5 * self._chance())
@@ -241,69 +215,6 @@ class Outbox:
             objects=len(parcel.objects), attempt=looks, reason=f"'{why}'",
         )  # fmt: skip
 
-    # ---------------------------------------------------------------- stored -> committed -> seen
-
-    def _have_committed(self, parcel: Parcel, commitment: CommitmentRequester, now: float) -> None:
-        """Ask for storage commitment, for the first time or because no report has come."""
-        if self._is_hopeless(parcel, "no report on storage commitment", now):
-            return
-        transaction_uid = f"2.25.{uuid.uuid4().int}"  # of this request and no other (PS3.4 section J.3.3.1.2)
-        asked = [one.sop_instance for one, _ in parcel.objects]
-        again_s = now + self._settings.commitment_wait_s
-        self._deliveries.ask(asked, self._name, transaction_uid, now=now, next_try_s=again_s)
-        references = tuple(
-            Reference(row.sent_class or one.sop_class, row.sent_instance or one.sop_instance)
-            for one, row in parcel.objects
-        )
-        try:
-            commitment.ask(CommitmentRequest(transaction_uid, references))
-        except RefusedError as error:
-            for one, _ in parcel.objects:
-                self._park(one, f"stored, but {shown(error)}", now, was=parcel.state)
-        except Exception as error:  # none may end the deliveries in silence
-            self._unproven(parcel, shown(error), now, turns=0)  # counted before; and it may have heard us
-
-    def _look(self, parcel: Parcel, inquiry: Inquiry, now: float) -> None:
-        """Look whether the destination shows what it took."""
-        if self._is_hopeless(parcel, "stored, but a C-FIND does not find it", now):
-            return
-        try:
-            there = set[str]()
-            for series in {str(self._header(one).SeriesInstanceUID) for one, _ in parcel.objects}:
-                there |= inquiry.instances(parcel.study, SeriesUID(series))
-        except Exception as error:  # as above
-            self._unproven(parcel, shown(error), now)
-            return
-        seen = [(one, row) for one, row in parcel.objects if (row.sent_instance or one.sop_instance) in there]
-        for one, row in seen:
-            self._deliveries.advance(
-                one.sop_instance, self._name, DeliveryState.SEEN, row.status, was=parcel.state, now=now
-            )
-        if seen:
-            eventlog.record(Event.DELIVERY_SEEN, job=parcel.job, destination=self._name, objects=len(seen))
-        missing = tuple(each for each in parcel.objects if each not in seen)
-        if missing:
-            left = Parcel(parcel.job, parcel.study, parcel.state, missing)
-            self._unproven(left, "a C-FIND does not find it yet", now)
-
-    def _header(self, one: ResultRecord) -> Dataset:
-        return dcmread(self._results.path_of(one.path), stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
-
-    def _unproven(self, parcel: Parcel, why: str, now: float, *, turns: int = 1) -> None:
-        wait_s = self._wait_s(1 + max(row.turns for _, row in parcel.objects))
-        self._deliveries.postpone(
-            {one.sop_instance: why for one, _ in parcel.objects}, self._name, parcel.state,
-            now=now, next_try_s=now + wait_s, turns=turns,
-        )  # fmt: skip
-
-    def _is_hopeless(self, parcel: Parcel, why: str, now: float) -> bool:
-        """Park what could not be proven for long, and return whether that is so."""
-        if max(row.turns for _, row in parcel.objects) < self._settings.attempts:
-            return False
-        for one, _ in parcel.objects:
-            self._park(one, why, now, was=parcel.state)
-        return True
-
     # ---------------------------------------------------------------- an operator's list
 
     def _park(self, one: ResultRecord, why: str, now: float, *, was: DeliveryState, attempts: int = 0) -> None:
@@ -311,6 +222,10 @@ class Outbox:
             one.sop_instance, self._name, DeliveryState.PARKED, why, was=was, now=now, attempts=attempts
         ):
             self._tell_operator(Event.DELIVERY_PARKED, one, why)
+
+    def _park_unproven(self, parcel: Parcel, why: str, now: float) -> None:
+        for one, _ in parcel.objects:
+            self._park(one, why, now, was=parcel.state)
 
     def _tell_operator(self, event: Event, one: ResultRecord, why: str) -> None:
         eventlog.record(

@@ -65,6 +65,8 @@ class StowRs:
         ------
         SettingsError
             If it does not.
+        DeliveryError
+            If it cannot be asked now, or says something else.
         """
         with requests.Session() as session:
             try:
@@ -75,18 +77,20 @@ class StowRs:
                     stream=True,
                 )  # fmt: skip
             except DeliveryError as error:
-                return f"{error}: deliveries will wait"
-            except requests.TooManyRedirects:
-                return "it sends us elsewhere: deliveries will wait for another url"
-            except requests.RequestException:
-                return "cannot be reached, or does not answer: deliveries will wait"
-            except OSError:  # of requests, before it connects
-                return "the file with its CA could not be read: deliveries will wait"
+                raise DeliveryError(f"{error}: deliveries will wait") from error
+            except requests.TooManyRedirects as error:
+                raise DeliveryError("it sends us elsewhere: deliveries will wait for another url") from error
+            except requests.RequestException as error:
+                raise DeliveryError("cannot be reached, or does not answer: deliveries will wait") from error
+            except OSError as error:  # of requests, before it connects
+                raise DeliveryError("the file with its CA could not be read: deliveries will wait") from error
         match answer.status_code:
             case 401 | 403 as code:
                 raise SettingsError(f"HTTP {code}: it does not let us in, everything would be parked")
             case 404 as code:
-                return f"HTTP {code}: nothing is found under the url, unless it only stores"
+                raise DeliveryError(f"HTTP {code}: nothing is found under the url, unless it only stores")
+            case code if code >= 400:  # an error of its own, or of what we ask: deliveries ask something else
+                raise DeliveryError(f"HTTP {code}: deliveries may wait")
             case code:
                 return f"HTTP {code}"
 

@@ -14,7 +14,9 @@ from node.ledger.database import Database, open_database
 from node.ledger.deliveries import Deliveries
 from node.ledger.expectations import Expectations, Noted
 from node.ledger.promises import Promises
+from node.ledger.undelivered import Undelivered
 
 __all__ = [
-    "Arrivals", "Commitments", "Database", "Deliveries", "Expectations", "Noted", "Owing", "Promises", "open_database",
+    "Arrivals", "Commitments", "Database", "Deliveries", "Expectations", "Noted", "Owing", "Promises", "Undelivered",
+    "open_database",
 ]  # fmt: skip

@@ -28,6 +28,11 @@ _ENTER_SERIES = """
     ON CONFLICT (uid, study) DO UPDATE SET last_seen_s = excluded.last_seen_s, whole_by = NULL
 """
 _OUR_RESULT = "a result of this node, sent back"
+# As which results go out, ours and those of others (`delivery.dicom`): none of it is ever measured.
+OF_RESULTS = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("7", "30", "66.4", "88.22", "88.33", "88.34", "88.59", "104.1")
+)
+_CLOSED = (StudyState.MEASURABLE, StudyState.NOT_ELIGIBLE)
 # Last seen never: it holds up nobody who waits until a study is quiet.
 _ENTER_SERIES_OF_OURS = f"""
     INSERT INTO series (uid, study, last_seen_s, whole_by)
@@ -109,7 +114,8 @@ class Arrivals:
     ) -> list[HeldStudy]:
         """Enter instances in one transaction, and return the studies that are held from now on.
 
-        An instance reopens its study, unless that is held. A study is held when an instance contradicts one of the
+        An instance reopens its study, unless that is held; but a result, whoever made it, reopens none that is closed:
+        what would be measured then is what was measured before. A study is held when an instance contradicts one of the
         same SOP Instance UID, or when its instances are of two patients. What is entered already is left as it is.
         A result of this node that an archive sends back is kept, and does none of this: else each report would have
         its own study measured again, for ever where archives route on arrival.
@@ -236,7 +242,11 @@ def _enter_studies(connection: Connection, received: Sequence[ReceivedInstance],
         state, *patient = before or (StudyState.GATHERING, first.patient_id, first.issuer)
         was_held = state == StudyState.HELD
         reason = _contradiction(members, tuple(patient))
-        state = StudyState.HELD if reason else StudyState.GATHERING
+        results_alone = all(one.origin.sop_class in OF_RESULTS for one in members)
+        if reason:
+            state = StudyState.HELD
+        elif not (results_alone and state in _CLOSED):
+            state = StudyState.GATHERING
         if before is None:
             values = (uid, alias(uid), state, reason, len(members), *patient, now, now, now)
             connection.execute(_ENTER_STUDY, values)
@@ -244,7 +254,7 @@ def _enter_studies(connection: Connection, received: Sequence[ReceivedInstance],
             connection.execute(
                 "UPDATE study SET changes = changes + ?, last_seen_s = ? WHERE uid = ?", (len(members), now, uid)
             )
-            if not was_held:
+            if not (was_held or state in _CLOSED):
                 connection.execute(_CHANGE_STATE, {"uid": uid, "state": state, "reason": reason, "now": now})
         if reason and not was_held:
             held.append(HeldStudy(alias(uid), reason))

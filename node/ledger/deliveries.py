@@ -1,8 +1,9 @@
 """What is owed to the destinations, and how far each object is proven to be there: one row for each of both.
 
-A row moves owed -> stored -> committed -> seen, or waits for an operator. `next_try_s` says when something is to be
-done about it; without it nothing is, until an operator says so. So a process that dies loses nothing, and none of it
-is in a queue that could forget it. No row is ever dropped: it alone knows what a destination got, and under which UID.
+A row moves owed -> stored -> committed -> seen, or waits for an operator (`undelivered`). `next_try_s` says when
+something is to be done about it; without it nothing is, until an operator says so. So a process that dies loses
+nothing, and none of it is in a queue that could forget it. No row is ever dropped: it alone knows what a destination
+got, and under which UID.
 """
 
 import json
@@ -11,7 +12,7 @@ from typing import Any
 
 from node.dicom.identifiers import InstanceUID, StudyUID
 from node.ledger.database import Database
-from node.records import DELIVERED, FOR_AN_OPERATOR, DeliveryRecord, DeliveryState, Parcel, ResultRecord, ResultRole
+from node.records import DeliveryRecord, DeliveryState, Parcel, ResultRecord, ResultRole
 
 _COLUMNS = """
     delivery.sop_instance, result.role, delivery.destination, delivery.state, delivery.attempts, delivery.turns,
@@ -45,7 +46,7 @@ _IN_ORDER = " ".join(
     ["CASE result.role", *(f"WHEN '{role}' THEN {place}" for place, role in enumerate(ResultRole)), "ELSE 0 END"]
 )
 _OF_PARCEL = f"""
-    SELECT {_COLUMNS}, result.sop_class, result.path
+    SELECT {_COLUMNS}, result.sop_class, result.path, result.series
     FROM delivery
     JOIN result ON result.sop_instance = delivery.sop_instance
     WHERE result.job = ? AND delivery.destination = ? AND delivery.state = ? AND delivery.next_try_s <= ?
@@ -55,29 +56,6 @@ _POSTPONE = """
     UPDATE delivery
     SET status = ?, turns = turns + ?, attempts = attempts + ?, looks = looks + ?, next_try_s = ?, updated_s = ?
     WHERE sop_instance = ? AND destination = ? AND state = ?
-"""
-# Of a delivery: its destination has a newer revision of the study.
-IS_PASSED_OVER = f"""
-    EXISTS (
-        SELECT 1
-        FROM result AS own
-        JOIN job AS older ON older.id = own.job
-        CROSS JOIN job AS newer ON newer.study = older.study AND newer.generation > older.generation
-        CROSS JOIN result AS later ON later.job = newer.id
-        CROSS JOIN delivery AS there ON there.sop_instance = later.sop_instance
-        WHERE own.sop_instance = delivery.sop_instance AND there.destination = delivery.destination
-            AND there.state IN ({", ".join(f"'{state}'" for state in DELIVERED)})
-    )
-"""
-# Of the attempts one is kept, if there were any: what a mute destination may have taken is still to be recalled there.
-_OWE_AGAIN = f"""
-    UPDATE delivery
-    SET state = '{DeliveryState.OWED}', attempts = min(attempts, 1), turns = 0, looks = 0, next_try_s = :now,
-        updated_s = :now, released_by = :released_by
-    WHERE state IN (SELECT value FROM json_each(:states))
-        AND sop_instance IN (SELECT sop_instance FROM result WHERE job = :job)
-        AND :destination IN ('', destination)
-        AND (:although_newer OR NOT {IS_PASSED_OVER})
 """
 
 
@@ -102,8 +80,8 @@ class Deliveries:
             StudyUID(study),
             DeliveryState(state),
             tuple(
-                (ResultRecord(InstanceUID(row[0]), sop_class, job, row[1], path), _record(row))
-                for *row, sop_class, path in rows
+                (ResultRecord(InstanceUID(row[0]), sop_class, job, row[1], path, series), _record(row))
+                for *row, sop_class, path, series in rows
             ),
         )
 
@@ -225,30 +203,7 @@ class Deliveries:
                 [(transaction_uid, one, destination) for one in sop_instances],
             )
 
-    # ---------------------------------------------------------------- an operator
-
-    def owe_again(self, job: str, *, now: float, although_newer: bool = False) -> int:
-        """Owe again what waits for an operator of a job's results, and return how many objects that are.
-
-        Not where a newer revision of the study is already, which would then be the one before; but `although_newer`.
-        """
-        return self._again(job, "", FOR_AN_OPERATOR, "", now, although_newer)
-
-    def release(self, job: str, destination: str, who: str, *, now: float, although_newer: bool = False) -> int:
-        """Owe again what a destination holds up of a job's results, to be sent whatever it knows of the study."""
-        return self._again(job, destination, (DeliveryState.HELD,), who, now, although_newer)
-
-    def passed_over(self, job: str) -> list[str]:
-        """Return the destinations that have a newer revision, while something of this job waits for an operator."""
-        wanted = f"""
-            SELECT DISTINCT delivery.destination
-            FROM delivery
-            JOIN result ON result.sop_instance = delivery.sop_instance
-            WHERE result.job = ? AND delivery.state IN (SELECT value FROM json_each(?)) AND {IS_PASSED_OVER}
-            ORDER BY delivery.destination
-        """
-        found = self._database.connection.execute(wanted, (job, json.dumps(FOR_AN_OPERATOR))).fetchall()
-        return [destination for (destination,) in found]
+    # ---------------------------------------------------------------- what people look at
 
     def rows(self, job: str) -> list[DeliveryRecord]:
         """Return the deliveries of one job."""
@@ -260,37 +215,6 @@ class Deliveries:
             ORDER BY destination, role
         """
         return [_record(row) for row in self._database.connection.execute(wanted, (job,)).fetchall()]
-
-    def waiting(self) -> dict[str, list[str]]:
-        """Return the operator's list: by state the jobs of which a destination has objects that wait for somebody."""
-        wanted = """
-            SELECT DISTINCT delivery.state, result.job
-            FROM delivery
-            JOIN result ON result.sop_instance = delivery.sop_instance
-            WHERE delivery.state IN (SELECT value FROM json_each(?))
-            ORDER BY result.job
-        """
-        found: dict[str, list[str]] = {}
-        for state, job in self._database.connection.execute(wanted, (json.dumps(FOR_AN_OPERATOR),)).fetchall():
-            found.setdefault(state, []).append(job)
-        return found
-
-    def _again(
-        self,
-        job: str,
-        destination: str,
-        states: Collection[DeliveryState],
-        released_by: str,
-        now: float,
-        although_newer: bool,
-    ) -> int:
-        """`destination`: of this one alone; "" of all."""
-        asked = {
-            "job": job, "destination": destination, "states": json.dumps(list(states)), "released_by": released_by,
-            "now": now, "although_newer": although_newer,
-        }  # fmt: skip
-        with self._database.begin() as connection:
-            return connection.execute(_OWE_AGAIN, asked).rowcount
 
 
 def _record(row: Sequence[Any]) -> DeliveryRecord:

@@ -1,6 +1,7 @@
 """The result objects of jobs: entered and owed, held back, found again; each method is one transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -70,9 +71,7 @@ class Outcomes(Rows):
         )
         with self.engine.connect() as connection:
             row = connection.execute(wanted).one_or_none()
-        if row is None:
-            return None
-        return ResultRecord(InstanceUID(row.sop_instance), row.sop_class, row.job, row.role, row.path)
+        return None if row is None else _record(row)
 
     def report(self, sop_instance: str) -> tuple[ResultRecord, str] | None:
         """Return a report, by its SOP Instance UID or one that it was sent under, and what its job was told."""
@@ -88,8 +87,7 @@ class Outcomes(Rows):
             row = connection.execute(wanted).first()
         if row is None or not row.task:
             return None
-        found = ResultRecord(InstanceUID(row.sop_instance), row.sop_class, row.job, row.role, row.path)
-        return found, row.task
+        return _record(row), row.task
 
     def done_with(self) -> list[str]:
         """Return the paths of what need not be kept of studies whose images were dropped: all but the reports.
@@ -132,11 +130,15 @@ class Outcomes(Rows):
         return found
 
 
+def _record(row: sa.Row[Any]) -> ResultRecord:
+    return ResultRecord(InstanceUID(row.sop_instance), row.sop_class, row.job, row.role, row.path, row.series)
+
+
 def _enter(connection: sa.Connection, one: ResultRecord) -> bool:
     """Enter an object, and return whether it was not there before."""
     values = {
         "sop_instance": one.sop_instance, "sop_class": one.sop_class, "job": one.job, "role": one.role,
-        "path": one.path,
+        "path": one.path, "series": one.series,
     }  # fmt: skip
     return bool(connection.execute(sqlite.insert(result).values(values).on_conflict_do_nothing()).rowcount)
 

@@ -1,8 +1,13 @@
 """Earlier reports of a job's patient: those that this node made, and those that came back to it from an archive.
 
+Also images that they speak of, which may have been dropped, and pulled again since.
+
 In plain SQL. The same patient is who has the same Patient ID and the same issuer of it, byte for byte, or has none on
 both sides; whoever reads a report looks at name and day of birth as well. A study that is held counts for nobody.
 """
+
+import json
+from collections.abc import Sequence
 
 from node.ledger.database import Database
 from node.ledger.rulings import LAST_RULING
@@ -45,6 +50,15 @@ _RECEIVED = f"""
     ORDER BY instance.received_s DESC, instance.id DESC
     LIMIT {_MOST}
 """
+_IMAGES = f"""
+    SELECT instance.sop_instance, instance.segment, instance.generation, instance.place
+    {_OTHER_STUDIES}
+    JOIN instance ON instance.study = study.uid AND NOT instance.contradicts
+        AND instance.patient_id = own.patient_id AND instance.issuer = own.issuer
+    JOIN json_each(?) AS named ON named.value = instance.sop_instance
+    WHERE {_OF_JOB} AND study.uid = ?
+    ORDER BY instance.sop_instance, instance.id
+"""
 
 
 class Priors:
@@ -60,3 +74,10 @@ class Priors:
     def received(self, job: str) -> list[Place]:
         """Return where the SRs of such studies are that others sent, whoever made them."""
         return [Place(*row) for row in self._database.connection.execute(_RECEIVED, (job,)).fetchall()]
+
+    def images(self, job: str, study: str, sop_instances: Sequence[str]) -> list[Place]:
+        """Return where instances of such a study are; none unless all of them are held."""
+        wanted = json.dumps([*set(sop_instances)]), job, study
+        rows = self._database.connection.execute(_IMAGES, wanted).fetchall()
+        found = {sop_instance: Place(*place) for sop_instance, *place in rows}
+        return [*found.values()] if len(found) == len(set(sop_instances)) else []

@@ -10,8 +10,8 @@ from node import eventlog
 from node.dicom.references import CommitmentReport
 from node.eventlog import Event
 from node.ledger.database import Database
-from node.ledger.deliveries import IS_PASSED_OVER
 from node.ledger.rulings import LAST_RULING
+from node.ledger.undelivered import IS_PASSED_OVER
 from node.records import RECALL_NOTE, DeliveryState, Ruling
 
 _IS_RECALLED = f"coalesce({LAST_RULING}, '') = '{Ruling.RECALLED}'"

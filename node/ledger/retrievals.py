@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
 from node.eventlog import alias
+from node.ledger.acts import noted
 from node.ledger.database import Database
 from node.records import (
+    Act,
     RestingStudy,
     Retrieval,
     RetrievalReason,
@@ -218,10 +220,10 @@ class Retrievals:
         with self._database.begin() as connection:
             return [name for (name,) in connection.execute(_KEEP_PRIORS, (now, seen_before_s)).fetchall()]
 
-    def adopt(self, study_name: str, *, now: float) -> bool:
+    def adopt(self, study_name: str, *, now: float, who: str = "") -> bool:
         """Take the mark of a prior from a study, by its alias or UID, so that it gathers; False if it has none.
 
-        What was dropped since, and what is held, is left as it is.
+        What was dropped since, and what is held, is left as it is. `who` wants it, and is noted.
         """
         with self._database.begin() as connection:
             found = connection.execute(_PRIOR_NAMED, {"name": study_name}).fetchone()
@@ -229,6 +231,7 @@ class Retrievals:
                 return False
             connection.execute(_IS_NO_PRIOR, found)
             connection.execute(_GATHER, (now, *found))
+            connection.execute(*noted(Act.ADOPTED, alias(*found), who, now=now))
         return True
 
     # ---------------------------------------------------------------- what people look at

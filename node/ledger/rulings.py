@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from node.dicom.identifiers import InstanceUID
 from node.errors import RulingError
 from node.ledger.database import Database
-from node.records import DELIVERED, NOT_DELIVERED, DeliveryState, ResultRecord, ResultRole, Ruling, StudyState
+from node.records import (
+    DELIVERED,
+    NOT_DELIVERED,
+    Act,
+    DeliveryState,
+    Place,
+    ResultRecord,
+    ResultRole,
+    Ruling,
+    StudyState,
+)
 
 _INSERT = "INSERT INTO ruling (job, ruling, who, reason, decided_s) VALUES (?, ?, ?, ?, ?)"
 LAST_RULING = "(SELECT ruling FROM ruling WHERE ruling.job = result.job ORDER BY ruling.id DESC LIMIT 1)"  # of a result
@@ -65,6 +75,25 @@ _IS_UNDER_WAY = "SELECT 1 FROM job WHERE id = ? AND settled_s IS NULL"
 _UNDER_WAY = "it is being measured: wait for the end of that, or cancel it first"
 _LAST_REPORT = f"""
     SELECT sop_instance FROM result WHERE job = ? AND role = '{ResultRole.SR}' ORDER BY rowid DESC LIMIT 1
+"""
+# A study that was released from a hold may have been of two patients: then of its other jobs nobody knows whose.
+_OF_ITS_PATIENT = f"""
+    SELECT sop_instance, sop_class, job, role, path, series
+    FROM result
+    JOIN job ON job.id = result.job
+    JOIN study ON study.uid = job.study
+    WHERE job.study = (SELECT study FROM job WHERE id = :job)
+        AND (
+            job.id = :job
+            OR NOT EXISTS (SELECT 1 FROM act WHERE act.subject = study.alias AND act.act = '{Act.RELEASED}')
+        )
+    ORDER BY job.id = :job DESC, role = '{ResultRole.SR}' DESC, job.generation DESC, result.rowid DESC
+"""
+_MEASURED = """
+    SELECT segment, instance.generation, place
+    FROM instance
+    WHERE id IN (SELECT chosen.atom FROM job, json_tree(job.selection) AS chosen WHERE job.id = ?)
+    ORDER BY id
 """
 # Why the results of a job are not to be approved: no newer ones are there or under way, and its study is as it was.
 _OF_STUDY = "SELECT study.state FROM job JOIN study ON study.uid = job.study WHERE job.id = ?"
@@ -137,9 +166,18 @@ class Rulings:
 
     def results(self, job: str) -> list[ResultRecord]:
         """Return the result objects of a job, as they were made."""
-        wanted = "SELECT sop_instance, sop_class, job, role, path FROM result WHERE job = ? ORDER BY rowid"
+        wanted = "SELECT sop_instance, sop_class, job, role, path, series FROM result WHERE job = ? ORDER BY rowid"
         rows = self._database.connection.execute(wanted, (job,)).fetchall()
         return [ResultRecord(InstanceUID(uid), *others) for uid, *others in rows]
+
+    def of_its_patient(self, job: str) -> list[ResultRecord]:
+        """Return the results that are of the same patient as a job's: its own, the last report first; then others."""
+        rows = self._database.connection.execute(_OF_ITS_PATIENT, {"job": job}).fetchall()
+        return [ResultRecord(InstanceUID(uid), *others) for uid, *others in rows]
+
+    def measured(self, job: str) -> list[Place]:
+        """Return where the images are that a job measured, as far as they are still held."""
+        return [Place(*row) for row in self._database.connection.execute(_MEASURED, (job,)).fetchall()]
 
     def obstacle(self, job: str) -> str:
         """Return why the results of a job cannot be approved; "" if they can."""
@@ -238,8 +276,11 @@ def _obstacle(connection: sqlite3.Connection, job: str) -> str:
 
 def _enter(connection: sqlite3.Connection, made: Sequence[ResultRecord]) -> None:
     connection.executemany(
-        "INSERT INTO result (sop_instance, sop_class, job, role, path) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        [(one.sop_instance, one.sop_class, one.job, one.role, one.path) for one in made],
+        """
+        INSERT INTO result (sop_instance, sop_class, job, role, path, series) VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO NOTHING
+        """,
+        [(one.sop_instance, one.sop_class, one.job, one.role, one.path, one.series) for one in made],
     )
 
 

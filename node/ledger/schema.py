@@ -13,6 +13,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from node.dicom.performed import StepState
 from node.records import (
+    Act,
     CommitmentState,
     Confidence,
     Contrast,
@@ -140,6 +141,7 @@ result = sa.Table(
     sa.Column("job", sa.ForeignKey("job.id"), nullable=False, index=True),
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("path", sa.Text, nullable=False),
+    sa.Column("series", sa.Text, nullable=False),
     comment="A result object; `path` is relative to the folder of results.",
 )
 quarantine = sa.Table(
@@ -163,6 +165,18 @@ ruling = sa.Table(
     sa.Column("decided_s", sa.Float, nullable=False),
     _one_of("ruling", Ruling),
     comment="What people decided about the results of a job, or have to; the last one holds.",
+)
+act = sa.Table(
+    "act",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("act", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("done_s", sa.Float, nullable=False, index=True),
+    _one_of("act", Act),
+    comment="What people did to a job (by its id) or a study (by its alias), beside the rulings.",
 )
 delivery = sa.Table(
     "delivery",

@@ -1,5 +1,18 @@
 -- Made from schema.py by: python -m node.ledger.schema
 
+-- What people did to a job (by its id) or a study (by its alias), beside the rulings.
+CREATE TABLE act (
+    id INTEGER NOT NULL,
+    subject TEXT NOT NULL,
+    act TEXT NOT NULL,
+    who TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    done_s FLOAT NOT NULL,
+    PRIMARY KEY (id),
+    CHECK (act IN ('retried', 'cancelled', 'released', 'force-completed', 'adopted'))
+);
+CREATE INDEX ix_act_done_s ON act (done_s);
+
 -- A request for storage commitment, and what became of the report on it; `status` is the last answer.
 CREATE TABLE commitment (
     id INTEGER NOT NULL,
@@ -231,6 +244,7 @@ CREATE TABLE result (
     job TEXT NOT NULL,
     role TEXT NOT NULL,
     path TEXT NOT NULL,
+    series TEXT NOT NULL,
     PRIMARY KEY (sop_instance),
     FOREIGN KEY(job) REFERENCES job (id)
 );

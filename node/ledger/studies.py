@@ -1,19 +1,20 @@
 """What becomes of studies: gathering, held, closed with a job; each method is one transaction."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from node.dicom.identifiers import SeriesUID, StudyUID
 from node.eventlog import alias
+from node.ledger.acts import noted
 from node.ledger.arrivals import Arrivals
 from node.ledger.conditions import COUNTS, IS_PRIOR, IS_RESULT, RULING
 from node.ledger.engine import Rows
 from node.ledger.gathering import GatheringStudy, gathering
 from node.ledger.schema import instance, job, result, series, stack, study
 from node.ledger.stacks import values_of
-from node.records import Job, Place, Role, RoleDecision, Ruling, StackKey, StudyState
+from node.records import Act, Job, Place, Role, RoleDecision, Ruling, StackKey, StudyState
 
 Enqueue = Callable[[sa.Connection, Job], None]
 
@@ -52,11 +53,14 @@ class Studies(Rows):
         study_whole_by: str = "",
         roles: Mapping[StackKey, RoleDecision],
         selection: Mapping[Role, StackKey] | None,
+        phases: Sequence[SeriesUID] = (),
         reason: str,
         enqueue: Enqueue,
         now: float,
     ) -> bool:
         """Close a study: with its job if there is a selection to measure, else as not eligible.
+
+        `phases` are the series of a dynamic whose time points came as a series each.
 
         One transaction: the states change and the job exists, or neither. Nothing happens, and False is returned, if
         the study has grown since it was looked at.
@@ -94,7 +98,10 @@ class Studies(Rows):
                 job.insert().values(
                     id=made.id, study=made.study, generation=generation, created_s=now, task="",
                     selection={
-                        role.value: _members(connection, made.study, key.series) for role, key in selection.items()
+                        role.value: _members(
+                            connection, made.study, phases if role is Role.DYNAMIC and phases else [key.series]
+                        )
+                        for role, key in selection.items()
                     },
                     stacks={role.value: key.number for role, key in selection.items()},
                 )
@@ -141,12 +148,12 @@ class Studies(Rows):
                 ).rowcount
             )
 
-    def release(self, study_alias: str, *, latest: bool, now: float) -> int | None:
+    def release(self, study_alias: str, *, latest: bool, now: float, who: str = "") -> int | None:
         """Let a held study gather again, with the first or the latest patient, and content of each instance.
 
         First and latest by the time of arrival, among what came for this study. The others stay in the spool and
         count no more; another study that is held for the same instances stays held. Returns how many instances were
-        left out; None if no such study is held.
+        left out; None if no such study is held. `who` wants it, and is noted.
         """
         with self.engine.begin() as connection:
             uid = connection.execute(
@@ -179,7 +186,10 @@ class Studies(Rows):
             connection.execute(instance.update().where(of_study).values(contradicts=instance.c.id.not_in(chosen)))
             connection.execute(series.update().where(series.c.study == uid).values(last_seen_s=now, whole_by=None))
             left_out = sa.select(sa.func.count()).select_from(instance).where(of_study, instance.c.contradicts)
-            return connection.execute(left_out).scalar_one()
+            number = connection.execute(left_out).scalar_one()
+            detail = f"{'latest' if latest else 'first'} content, {number} instances left out"
+            connection.exec_driver_sql(*noted(Act.RELEASED, study_alias, who, detail, now=now))
+            return number
 
     def force(self, study_name: str, who: str, *, now: float) -> bool:
         """Have a study, by its alias or UID, closed at the next look with what is there.
@@ -209,10 +219,13 @@ class Studies(Rows):
         )
         again = {"state": StudyState.GATHERING, "reason": "", "changes": study.c.changes + 1, "since_s": now}
         with self.engine.begin() as connection:
-            return any(
-                connection.execute(study.update().where(named, state).values(forced_by=who, **values)).rowcount
-                for state, values in ((gathers, {}), (was_refused, again), (was_dismissed, again))
-            )
+            for state, values in ((gathers, {}), (was_refused, again), (was_dismissed, again)):
+                forced = study.update().where(named, state).values(forced_by=who, **values).returning(study.c.alias)
+                found = connection.execute(forced).scalar_one_or_none()
+                if found is not None:
+                    connection.exec_driver_sql(*noted(Act.FORCED, found, who, now=now))
+                    return True
+            return False
 
     def places(self, study_uid: StudyUID, series_uid: SeriesUID) -> list[Place]:
         """Return where a series' instances are, in the order of their SOP Instance UIDs."""
@@ -249,6 +262,6 @@ def _doubles(connection: sa.Connection, study_uid: str) -> tuple[tuple[Place, ..
     return tuple(tuple(ones) for ones in found.values())
 
 
-def _members(connection: sa.Connection, study_uid: StudyUID, series_uid: SeriesUID) -> list[int]:
-    wanted = sa.select(instance.c.id).where(COUNTS, instance.c.study == study_uid, instance.c.series == series_uid)
+def _members(connection: sa.Connection, study_uid: StudyUID, series_uids: Sequence[SeriesUID]) -> list[int]:
+    wanted = sa.select(instance.c.id).where(COUNTS, instance.c.study == study_uid, instance.c.series.in_(series_uids))
     return list(connection.execute(wanted.order_by(instance.c.sop_instance)).scalars())

@@ -10,7 +10,7 @@ from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 from node.calling import Caller
 from node.delivery import DicomStorage, Outbox
 from node.dicom.identifiers import InstanceUID
-from node.ledger import Arrivals, Deliveries
+from node.ledger import Arrivals, Deliveries, Undelivered
 from node.ledger.ledger import Ledger
 from node.ports import Destination
 from node.records import DeliveryRecord, DeliveryState, ResultRecord
@@ -61,6 +61,10 @@ class Desk:
     def deliveries(self) -> Deliveries:
         return Deliveries(self.ledger.database)
 
+    @property
+    def undelivered(self) -> Undelivered:
+        return Undelivered(self.ledger.database)
+
     def owe(
         self,
         made: Sequence[Dataset] | None = None,
@@ -74,7 +78,12 @@ class Desk:
         (job,) = close(self.ledger, now=self.now)
         records = [
             ResultRecord(
-                InstanceUID(one.SOPInstanceUID), one.SOPClassUID, job.id, role, self.results.store(part10(one))
+                InstanceUID(one.SOPInstanceUID),
+                one.SOPClassUID,
+                job.id,
+                role,
+                self.results.store(part10(one)),
+                one.SeriesInstanceUID,
             )
             for one, role in zip(objects() if made is None else made, roles, strict=True)
         ]

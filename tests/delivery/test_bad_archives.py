@@ -23,7 +23,7 @@ def test_each_version_arrives_once_and_its_bytes_never_change(desk: Desk, mode: 
         outbox = desk.outbox(DicomStorage(peer(archive.port), IMPATIENT))
         outbox.run_once(now=desk.now)
         at_first = {state for state, _ in desk.states(older)}
-        desk.deliveries.owe_again(older, now=desk.now)  # before the newer one is sent
+        desk.undelivered.owe_again(older, now=desk.now)  # before the newer one is sent
         for _ in range(4):
             desk.run(outbox, after_s=1000.0)
 

@@ -175,7 +175,7 @@ def test_what_a_destination_never_commits_itself_to_is_an_operators_in_the_end(d
     for _ in range(5):
         desk.run(outbox, after_s=1000.0)
     parked, sent = desk.states(job), [SEG in one for one in destination.got]
-    desk.deliveries.owe_again(job, now=desk.now)
+    desk.undelivered.owe_again(job, now=desk.now)
     owed = desk.states(job)
     archive.stop()
 

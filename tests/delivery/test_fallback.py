@@ -176,7 +176,7 @@ def test_the_key_objects_of_a_later_attempt_refer_to_what_was_sent_in_an_earlier
     job = desk.owe([*objects(), key_objects()], roles=("seg", "sr", "ko"))
     with Picky(SegmentationStorage, SR_ENHANCED) as archive:
         desk.run(desk.outbox(storage(archive.port)))
-    desk.deliveries.owe_again(job, now=desk.now)  # the key objects, which were not taken
+    desk.undelivered.owe_again(job, now=desk.now)  # the key objects, which were not taken
     with Picky(SegmentationStorage, SR_ENHANCED, KeyObjectSelectionDocumentStorage) as later:
         desk.run(desk.outbox(storage(later.port)))
 
@@ -274,7 +274,7 @@ def test_as_what_a_report_goes_is_noted_before_it_is_sent(desk: Desk) -> None:
     outbox = desk.outbox(storage(server.socket.getsockname()[1]))
     desk.run(outbox)
     refused = desk.rows(job)["sr"]
-    desk.deliveries.owe_again(job, now=desk.now)
+    desk.undelivered.owe_again(job, now=desk.now)
     desk.run(outbox)
     server.shutdown()
 

@@ -76,7 +76,7 @@ def test_a_result_is_held_where_the_study_is_anothers_and_sent_once_a_human_says
     held, sent_before = desk.states(job), list(destination.got)
     desk.run(outbox, after_s=1e6)
 
-    released = desk.deliveries.release(job, "", "radiologist", now=desk.now)
+    released = desk.undelivered.release(job, "", "radiologist", now=desk.now)
     desk.run(outbox)
 
     assert held == [(HELD, "the study is there under another Patient ID")] * 2
@@ -92,7 +92,7 @@ def test_a_retry_looks_again(desk: Desk) -> None:
     desk.run(outbox)
     archive.study = OURS  # somebody has put it right there
 
-    desk.deliveries.owe_again(job, now=desk.now)
+    desk.undelivered.owe_again(job, now=desk.now)
     desk.run(outbox)
 
     assert [state for state, _ in desk.states(job)] == [STORED, STORED]
@@ -124,7 +124,7 @@ def test_only_answers_count_until_a_study_that_is_not_there_is_held(desk: Desk) 
         desk.run(outbox, after_s=10_000.0)
         states.append({state for state, _ in desk.states(job)})
     held = desk.rows(job)["sr"]
-    desk.deliveries.owe_again(job, now=desk.now)
+    desk.undelivered.owe_again(job, now=desk.now)
     desk.run(outbox)
 
     assert states == [{OWED}, {OWED}, {HELD}]

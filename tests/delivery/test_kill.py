@@ -57,7 +57,7 @@ def test_after_any_kill_each_version_is_at_the_archive_once(desk: Desk, tmp_path
             time.sleep(chance.uniform(0.0, 0.6))
             process.kill()
             process.wait()
-            for waiting in desk.deliveries.waiting().values():  # an operator tries everything again
+            for waiting in desk.undelivered.waiting().values():  # an operator tries everything again
                 parked += sum(owe_again(desk, job) for job in waiting)
             assert set(archive.digests()) <= expected, f"after kill {kill + 1}"
         process = start(tmp_path, archive.port)
@@ -111,7 +111,7 @@ def test_after_any_kill_each_version_is_committed_to_and_seen_in_a_real_archive(
 
 
 def owe_again(desk: Desk, job: str) -> int:
-    return desk.deliveries.owe_again(job, now=time.time(), although_newer=True)
+    return desk.undelivered.owe_again(job, now=time.time(), although_newer=True)
 
 
 def settle(desk: Desk, objects_owed: int, state: DeliveryState = DeliveryState.STORED) -> None:
@@ -119,7 +119,7 @@ def settle(desk: Desk, objects_owed: int, state: DeliveryState = DeliveryState.S
     reached, deadline = 0, time.monotonic() + _STUCK_S
     while reached < objects_owed:
         assert time.monotonic() < deadline, f"{reached} of {objects_owed} are {state}, and nothing moves any more"
-        for waiting in desk.deliveries.waiting().values():
+        for waiting in desk.undelivered.waiting().values():
             for job in waiting:
                 owe_again(desk, job)
         time.sleep(0.1)

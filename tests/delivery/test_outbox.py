@@ -17,6 +17,7 @@ from node.ledger.ledger import Ledger
 from node.ports import Answer
 from node.records import DeliveryState
 from node.simulator.archive import Archive
+from tests.delivery.bad_archive import BadArchive
 from tests.delivery.desk import REPORT, SEG, Desk, objects, peer, storage
 from tests.spool.disk import no_descriptors
 
@@ -97,10 +98,10 @@ def test_after_the_last_attempt_an_operator_has_it_tried_again(desk: Desk) -> No
     outbox = desk.outbox(Scripted("later", "later", "stored"))
     desk.run(outbox)
     desk.run(outbox, after_s=100.0)
-    abandoned, listed = desk.states(job), desk.deliveries.waiting()
+    abandoned, listed = desk.states(job), desk.undelivered.waiting()
     asked_again = desk.run(outbox, after_s=1e6)
 
-    owed = desk.deliveries.owe_again(job, now=desk.now)
+    owed = desk.undelivered.owe_again(job, now=desk.now)
     desk.run(outbox)
 
     assert [state for state, _ in abandoned] == [DeliveryState.ABANDONED] * 2
@@ -121,7 +122,7 @@ def test_what_is_never_taken_is_parked_at_once_with_the_reason(
     desk.run(outbox)
     parked = desk.states(job)
     again = desk.run(outbox, after_s=1e6)
-    desk.deliveries.owe_again(job, now=desk.now)
+    desk.undelivered.owe_again(job, now=desk.now)
     desk.run(outbox)
 
     assert parked == [(PARKED, reason)] * 2
@@ -162,8 +163,32 @@ def test_a_destination_that_is_away_for_long_is_one_alarm_and_one_all_clear(
 
     assert told == [0]
     assert [line for line in caplog.messages if "D52" in line] == [
-        "D520 destination not reached, three times in a row; nothing goes there until it answers destination=pacs "
+        "D520 destination not reached, or taking nothing, three times in a row destination=pacs "
         "reason='no association'",
+        "D521 destination answers again destination=pacs",
+    ]
+
+
+def test_an_archive_that_lets_us_in_and_takes_nothing_is_one_alarm_and_one_all_clear(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for study in (1, 2):
+        desk.owe(objects(study), study=study)
+    with BadArchive("a700") as archive:
+        outbox = desk.outbox(storage(archive.port))
+        told = []
+        for hours in (0, 1, 1, 1):
+            desk.run(outbox, after_s=3600.0 * hours)
+            told.append(caplog.text.count("D520"))
+        associations = archive.associations
+    with Archive(Path(desk.results.root.parent / "archive"), port=archive.port):
+        desk.run(outbox, after_s=3600.0)
+
+    assert associations == 8  # one parcel's refusal keeps no other waiting
+    assert told == [0, 0, 1, 1]  # two refusals in one moment are one moment's
+    assert [line for line in caplog.messages if "D52" in line] == [
+        "D520 destination not reached, or taking nothing, three times in a row destination=pacs reason='0xA700'",
         "D521 destination answers again destination=pacs",
     ]
 
@@ -265,7 +290,7 @@ def test_deliveries_to_a_destination_that_left_the_settings_are_parked_until_it_
 
     parked = desk.deliveries.park_strangers(["pacs"], now=desk.now)
     states = {(one.destination, one.state) for one in desk.deliveries.rows(job)}
-    desk.deliveries.owe_again(job, now=desk.now)
+    desk.undelivered.owe_again(job, now=desk.now)
     desk.run(desk.outbox(Scripted("stored", name="gone")))
 
     assert parked == 2

@@ -22,9 +22,11 @@ def drop_study(desk: Desk) -> None:
     assert desk.ledger.study_rows()[0].state is StudyState.EXPIRED
 
 
-def left(desk: Desk) -> set[str]:
-    """Return the digests of the files that are there after a turn."""
-    ResultRetention(desk.ledger, desk.results).run_once()
+def left(desk: Desk, *, after_s: float = 1e6) -> set[str]:
+    """Let time pass and a worker be started anew; return the digests of the files that are there after its turn."""
+    desk.now += after_s
+    last = desk.results.root.parent / "results-retained.txt"
+    ResultRetention(desk.ledger, desk.results, last).run_once(now=desk.now)
     return {one.stem for one in desk.results.root.iterdir()}
 
 
@@ -43,6 +45,22 @@ def test_of_what_is_delivered_the_report_alone_outlasts_its_study(desk: Desk, ca
     assert after == [{report.stem}] * 2
     assert caplog.text.count("D505") == 1
     assert {state for state, _ in desk.states(job)} == {STORED}  # the rows know where they are
+
+
+def test_a_worker_that_is_restarted_often_has_its_turn_once_in_six_hours(desk: Desk) -> None:
+    for study in (1, 2):
+        desk.owe(objects(study), study=study)
+    desk.run(desk.outbox(Scripted("stored")))
+    at_first = left(desk)
+    drop_study(desk)
+
+    after = [len(left(desk, after_s=3600.0)) for _ in range(7)]
+    clock_set_back = desk.owe(objects(3), study=3)
+    desk.run(desk.outbox(Scripted("stored")))
+    drop_study(desk)
+
+    assert (len(at_first), after) == (4, [4, 4, 4, 4, 4, 2, 2])
+    assert len(left(desk, after_s=-1e5)) == 3, clock_set_back
 
 
 @pytest.mark.parametrize(

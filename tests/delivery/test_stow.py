@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from node.checks import run_checks
+from node.checks import Check, Verdict, run_checks
 from node.delivery.stow import StowRs
 from node.errors import DeliveryError, RefusedError, SettingsError
 from node.records import DeliveryState
@@ -144,11 +144,20 @@ def test_the_first_that_is_worth_trying_again_holds_up_the_rest(desk: Desk, orig
     assert desk.states(job) == [(DeliveryState.STORED, "0x0000")] * 2
 
 
+def said_of(server: Stow) -> str:
+    """Return what a server says when it is asked beforehand, as an error or not."""
+    try:
+        return server.reach()
+    except DeliveryError as error:
+        return str(error)
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [
         (200, "HTTP 200"),
         (404, "HTTP 404: nothing is found under the url, unless it only stores"),
+        (503, "HTTP 503: deliveries may wait"),
         (302, "it sends us elsewhere: deliveries will wait for another url"),
     ],
 )
@@ -158,7 +167,7 @@ def test_a_server_is_asked_beforehand_whether_it_lets_us_in(
     (tmp_path / "token").write_text("abc\n")
     origin.answers = [(status, {})]
 
-    assert stow(origin.url, token_file=str(tmp_path / "token")).reach() == words
+    assert said_of(stow(origin.url, token_file=str(tmp_path / "token"))) == words
     assert origin.requests[0][:2] == ("/dicom-web/studies?limit=1", "Bearer abc")
 
 
@@ -170,14 +179,15 @@ def test_a_server_that_does_not_let_us_in_fails_the_check(origin: Origin, tmp_pa
 
     (found,) = (one for one in run_checks(settings) if one.name == "dicomweb web")
 
-    assert (found.found, found.passed) == (f"HTTP {status}: it does not let us in, everything would be parked", False)
+    words = f"HTTP {status}: it does not let us in, everything would be parked"
+    assert found == Check("dicomweb web", words, Verdict.FAULT)
 
 
 def test_what_is_missing_to_ask_a_server_is_told(tmp_path: Path) -> None:
-    assert stow("http://127.0.0.1:1").reach() == "cannot be reached, or does not answer: deliveries will wait"
-    without_ca = stow("https://127.0.0.1:1", ca=str(tmp_path / "ca")).reach()
+    assert said_of(stow("http://127.0.0.1:1")) == "cannot be reached, or does not answer: deliveries will wait"
+    without_ca = said_of(stow("https://127.0.0.1:1", ca=str(tmp_path / "ca")))
     assert without_ca == "the file with its CA could not be read: deliveries will wait"
-    without_token = stow("http://127.0.0.1:1", token_file=str(tmp_path / "token")).reach()
+    without_token = said_of(stow("http://127.0.0.1:1", token_file=str(tmp_path / "token")))
     assert without_token == "the token file could not be read (No such file or directory): deliveries will wait"
 
 

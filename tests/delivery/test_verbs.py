@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from pydicom.uid import KeyObjectSelectionDocumentStorage, SegmentationStorage
 
-from node.checks import run_checks
+from node.checks import Verdict, run_checks
 from node.delivery import Folder, probe
 from node.dicom.identifiers import InstanceUID
-from node.errors import DeliveryError
+from node.errors import DeliveryError, RefusedError, SettingsError
 from node.ledger.rulings import Rulings
 from node.ledger.standing import standing
 from node.records import RECALL_NOTE, DeliveryState, KnownStudy, ResultRecord
@@ -57,14 +57,26 @@ def test_what_is_held_for_several_destinations_is_released_to_one_that_is_named(
     assert held == {("pacs", True), ("viewer", False)}
 
 
-def test_a_parked_result_is_owed_again_by_retry(run, desk: Desk, tmp_path: Path) -> None:
+def test_a_parked_result_is_owed_again_by_retry_and_who_wanted_that_is_listed(
+    run, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_USER", "curie")
     job = desk.owe()
-    desk.run(desk.outbox(Scripted("never")))
+    outbox = desk.outbox(Scripted("never"))
+    said = []
+    for by in ([], ["--by", "meitner"]):
+        desk.run(outbox, after_s=1e10)  # the verb is of today
+        said.append(run("jobs", "retry", job, *by, "--data", str(tmp_path))[:2])
+    too_late = run("jobs", "retry", job, "--data", str(tmp_path))[0]
+    listed = json.loads(run("log", "--data", str(tmp_path), "--json")[1])
+    shown = run("log", "--data", str(tmp_path))[1]
 
-    code, out, _err = run("jobs", "retry", job, "--data", str(tmp_path))
-
-    assert (code, out) == (0, f"{job}: 2 objects owed again\n")
+    assert said == [(0, f"{job}: 2 objects owed again\n")] * 2
+    assert too_late == 1
     assert {state for state, _ in desk.states(job)} == {DeliveryState.OWED}
+    done = [(one["subject"], one["what"], one["who"], one["detail"]) for one in listed]
+    assert done == [(job, "retried", who, "2 objects owed again") for who in ("meitner", "curie")]
+    assert "meitner" in shown
 
 
 @pytest.mark.parametrize("verb", ["retry", "release"])
@@ -139,40 +151,73 @@ def test_a_job_shows_as_what_its_report_was_sent(run, desk: Desk, tmp_path: Path
 
 def test_a_destination_is_asked_beforehand_what_it_takes() -> None:
     with Picky(SegmentationStorage, SR_ENHANCED) as older, Picky(SegmentationStorage, SR_3D) as newer:
-        of_older = probe(peer(older.port, objects=["sr", "seg", "ko"], commitment=True), CALLER)
+        with pytest.raises(RefusedError) as of_older:
+            probe(peer(older.port, objects=["sr", "seg", "ko"], commitment=True), CALLER)
         of_newer = probe(peer(newer.port, objects=["sr", "seg"]), CALLER)
 
-    assert of_older == (
+    assert str(of_older.value) == (
         "takes sr, seg; the report as Enhanced SR Storage; refuses ko: those will be parked; "
         "offers no storage commitment: turn commitment off, or everything will be parked"
     )
     assert of_newer == "takes sr, seg"
 
 
-def test_a_folder_says_beforehand_whether_it_can_be_written(tmp_path: Path) -> None:
+def test_a_folder_is_written_beforehand_as_the_node_would_and_nothing_is_left_of_that(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    def reach(name: str) -> str:
-        return Folder(DestinationSettings(name="shelf", kind="folder", folder=tmp_path / name), CALLER).reach()
+    def reach(folder: Path) -> str:
+        return Folder(DestinationSettings(name="shelf", kind="folder", folder=folder), CALLER).reach()
 
-    assert reach("") == "writable"
-    assert reach("new/one") == "not there: it is made when something is delivered"
-    assert reach("file/one") == "cannot be written: deliveries will wait"
-    assert reach("n" * 300) == "cannot be reached (File name too long): deliveries will wait"
-    assert [one.name for one in tmp_path.iterdir()] == ["file"]  # whoever checks makes nothing: it may be root
+    assert reach(tmp_path) == f"{tmp_path} is writable"
+    assert reach(tmp_path / "new/one") == f"{tmp_path}/new/one is not there: it is made when something is delivered"
+    for folder in (tmp_path / "file", tmp_path / "file/one", tmp_path / ("n" * 300), Path("/proc/self")):
+        with pytest.raises(SettingsError, match=r" cannot be written \(.+\): nothing is delivered there$") as raised:
+            reach(folder)
+        assert str(raised.value).startswith(str(folder))
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]  # whoever checks leaves nothing: it may be root
 
 
 def test_check_asks_each_destination_in_its_own_way(tmp_path: Path) -> None:
     web = {"name": "web", "kind": "dicomweb", "options": {"url": "http://127.0.0.1:1"}}
-    shelf = {"name": "shelf", "kind": "folder", "folder": str(tmp_path)}
+    shelves = [
+        {"name": name, "kind": "folder", "folder": str(folder)}
+        for name, folder in {"shelf": tmp_path, "read-only": "/proc/self"}.items()
+    ]
     settings = Settings.checked(
-        {"node": {"data_dir": str(tmp_path / "data")}, "association": {"port": 0}, "destination": [web, shelf]}
+        {"node": {"data_dir": str(tmp_path / "data")}, "association": {"port": 0}, "destination": [web, *shelves]}
     )
 
-    found = {one.name: one.found for one in run_checks(settings)}
+    found = {one.name: (one.verdict, one.found) for one in run_checks(settings)}
 
-    assert found["dicomweb web"] == "cannot be reached, or does not answer: deliveries will wait"
-    assert found["folder shelf"] == "writable"
+    assert found["dicomweb web"] == (
+        Verdict.WARNING, "cannot be reached, or does not answer: deliveries will wait",
+    )  # fmt: skip
+    assert found["folder shelf"] == (Verdict.OK, f"{tmp_path} is writable")
+    assert [name for name, (verdict, _) in found.items() if verdict is Verdict.FAULT] == ["folder read-only"]
+
+
+def test_check_says_what_readers_at_a_destination_miss_that_does_not_get_all_that_is_made(tmp_path: Path) -> None:
+    shelves = {"all": None, "reports": ["sr"], "pictures": ["sr", "seg", "map", "key-images"], "notes": ["ko"]}
+    settings = Settings.checked(
+        {
+            "node": {"data_dir": str(tmp_path / "data")},
+            "association": {"port": 0},
+            "report": {"objects": ["seg", "key-images", "ko"]},
+            "destination": [
+                {"name": name, "kind": "folder", "folder": str(tmp_path)} | ({"objects": roles} if roles else {})
+                for name, roles in shelves.items()
+            ],
+        }
+    )
+
+    found = {one.name: one.found for one in run_checks(settings) if one.name.startswith("references")}
+
+    assert found == {
+        "references at reports": "what refers to seg, key-images, ko goes there without: its readers do not see "
+        "outlines of muscles and lesions, the pictures",
+        "references at pictures": "what refers to ko goes there without",
+        "references at notes": "what refers to key-images goes there without: its readers do not see the pictures",
+    }
 
 
 def test_a_status_looks_up_the_jobs_of_what_is_owed_alone(desk: Desk) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from node.delivery.dicom import SENT
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
 from node.errors import LedgerError
 from node.ledger import Arrivals, Database, Deliveries, open_database
@@ -659,6 +660,27 @@ def test_a_result_of_ours_that_comes_back_is_kept_and_its_study_stays_measured(
     assert row.instances == before.instances + 2
     assert ledger.superseded(job.id) == ""
     assert [one.whole_by for one in ledger.stack_rows(STUDY) if one.number == 0] == ["a result of this node, sent back"]
+
+
+@pytest.mark.parametrize("eligible", [True, False])
+def test_a_result_that_another_node_made_reopens_no_study_that_is_closed_but_an_image_beside_it_does(
+    ledger: Ledger, arrivals: Arrivals, eligible: bool
+) -> None:
+    arrivals.enter([FIRST], now=0.0)
+    close(ledger, eligible=eligible)
+    (before,) = ledger.study_rows()
+    sent = {str(sop_class) for classes in SENT.values() for sop_class in classes}
+    theirs = [
+        received(number, sop_instance=f"2.25.8.{number}", series="2.25.1.88", sop_class=sop_class)
+        for number, sop_class in enumerate(sorted(sent), 5)
+    ]
+
+    arrivals.enter(theirs, now=300.0)
+    (after,) = ledger.study_rows()
+    arrivals.enter([replace(theirs[0], place=replace(theirs[0].place, generation=78)), SECOND], now=301.0)
+
+    assert (after.state, after.since_s, after.instances) == (before.state, before.since_s, 1 + len(sent))
+    assert ledger.study_rows()[0].state is StudyState.GATHERING
 
 
 def test_a_result_of_ours_is_no_part_of_what_gathers_though_images_that_come_with_it_are(

@@ -8,7 +8,7 @@ from node.ledger.ledger import Ledger
 from node.ledger.priors import Priors
 from node.ledger.rulings import Rulings
 from node.records import ResultRecord
-from tests.ledger.test_ledger import OTHER_SERIES, OTHER_STUDY, close, received
+from tests.ledger.test_ledger import OTHER_SERIES, OTHER_STUDY, STUDY, close, received
 
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
 THERE = {"study": OTHER_STUDY, "series": OTHER_SERIES}
@@ -109,3 +109,18 @@ def test_a_report_that_an_archive_sent_is_found_unless_we_made_reports_of_its_st
 
     assert both == [of_ours.place, of_archive.place]
     assert priors.received(job) == [of_archive.place]
+
+
+def test_images_are_given_only_if_all_are_held_and_as_they_were_sent_last(
+    arrivals: Arrivals, ledger: Ledger, priors: Priors
+):
+    job_of(arrivals, ledger, 1)
+    other = job_of(arrivals, ledger, 2, study="2.25.3", series="2.25.3.1", patient_id="SOMEBODY ELSE")
+    job = job_of(arrivals, ledger, 3, **THERE)
+    again = received(4, sop_instance="2.25.7.1")
+    arrivals.enter([again], now=5.0)
+
+    assert priors.images(job, STUDY, ["2.25.7.1"]) == [again.place]
+    assert priors.images(job, STUDY, ["2.25.7.1", "2.25.7.9"]) == []  # another one is not held
+    assert priors.images(job, OTHER_STUDY, ["2.25.7.3"]) == []  # the study's own
+    assert priors.images(other, STUDY, ["2.25.7.1"]) == []  # somebody else's

@@ -6,7 +6,7 @@ import pytest
 
 from node.dicom.identifiers import InstanceUID
 from node.errors import RulingError
-from node.ledger import Arrivals, Database, Deliveries
+from node.ledger import Arrivals, Database, Deliveries, Undelivered
 from node.ledger.ledger import Ledger
 from node.ledger.rulings import Rulings
 from node.records import DeliveryState, ResultRecord, Ruling
@@ -98,7 +98,7 @@ def test_a_recall_tells_all_that_hold_results_and_sends_no_more_of_them(
         (NOTE, "pacs"): DeliveryState.OWED,
     }
     assert ruling(database, job) is Ruling.RECALLED
-    assert deliveries.waiting() == {}
+    assert Undelivered(database).waiting() == {}
 
 
 def test_a_recalled_report_is_replaced_by_none(
@@ -117,6 +117,25 @@ def test_a_recalled_report_is_replaced_by_none(
 def grow(arrivals: Arrivals, number: int) -> None:
     place, name = replace(FIRST.place, offset=8192 * number), f"2.25.1.{7 + number}"
     arrivals.enter([replace(FIRST, place=place, origin=replace(FIRST.origin, sop_instance=name))], now=6.0)
+
+
+def test_whose_results_are_may_be_read_from_another_revision_unless_its_study_was_released_from_a_hold(
+    arrivals: Arrivals, database: Database, ledger: Ledger, job: str
+) -> None:
+    settle(ledger, job)
+    grow(arrivals, 1)
+    (newer,) = close(ledger, now=7.0)
+    ledger.settle(newer.id, "findings", [ResultRecord(VERIFIED, "1.2.4", newer.id, "sr", "c.dcm")], {}, now=8.0)
+
+    def read_from() -> list[str]:
+        return [one.sop_instance for one in Rulings(database).of_its_patient(job)]
+
+    before = read_from()
+    arrivals.enter([replace(FIRST, place=replace(FIRST.place, segment=2), contradicts=True)], now=9.0)
+    ledger.release(ledger.study_rows()[0].alias, latest=True, now=10.0)
+
+    assert before == [SR, SEG, VERIFIED]
+    assert read_from() == [SR, SEG]
 
 
 def test_results_cannot_be_approved_while_something_newer_of_their_study_is_there_or_to_come(
