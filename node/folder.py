@@ -13,38 +13,45 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from node import durable
-from node.completion import read_table
+from node.completion import Selection, read_table
 from node.completion.contents import Source, read_contents
 from node.dicom.files import read_file_header
 from node.dicom.identifiers import SeriesUID
 from node.emg import read_order
-from node.errors import GateError, HeaderError
+from node.errors import FolderError, GateError, HeaderError
 from node.findings import Findings
 from node.jobs import sandbox, steps
 from node.records import Role, RoleDecision, StackKey, contrast_doubt, rule_table
 from node.settings import Settings
 
 FINDINGS_FILE = "findings.json"
-_OURS = (FINDINGS_FILE, "seg-*.dcm", "map.dcm", "key-image-*.dcm", "sr.dcm", "outlines.dcm", "ko.dcm", "pdf.dcm")
+_WRITTEN = (FINDINGS_FILE, "seg-*.dcm", "map.dcm", "key-image-*.dcm", "sr.dcm", "outlines.dcm", "ko.dcm", "pdf.dcm")
 _IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
 @dataclass(frozen=True, slots=True)
 class FolderResult:
-    """What became of a folder: `findings` is None where the study is not eligible, and `reason` says why."""
+    """What became of a folder: `findings` is None where the study is not eligible, and `reason` says why.
+
+    `no_dynamic` is that of `completion.contents.Contents`.
+    """
 
     findings: Findings | None
     reason: str
     objects: tuple[Path, ...]
+    no_dynamic: str = ""
 
 
 def measure_folder(study_dir: Path, out: Path, settings: Settings) -> FolderResult:
     """Measure the study in `study_dir` and write result objects and `findings.json` into `out`.
 
     The numbers are those of the served node: it runs the same steps, in the same sandbox, only without a queue.
+    What an earlier measurement left in `out` goes when there is something to put in its place, and not before.
 
     Raises
     ------
+    FolderError
+        If `out` lies in the folder of the study, or holds files that would be overwritten and are not ours.
     HeaderError
         If the folder holds no DICOM instance, or instances of more than one study.
     GateError
@@ -52,9 +59,7 @@ def measure_folder(study_dir: Path, out: Path, settings: Settings) -> FolderResu
     SandboxError
         If a step ran past [jobs] step_time_limit_s or step_memory_limit_mb, or crashed.
     """
-    for name in _OURS:  # what lies there may be of another study
-        for earlier in out.glob(name):
-            earlier.unlink()
+    earlier = _earlier(study_dir, out)
     series = _read_series(study_dir)
     contents = read_contents(
         [Source(uid, partial(_headers, found)) for uid, found in series.items()],
@@ -63,12 +68,13 @@ def measure_folder(study_dir: Path, out: Path, settings: Settings) -> FolderResu
     )
     roles, selection = contents.roles, contents.selection
     if selection.stacks is None:
-        return FolderResult(None, selection.reason, ())
+        return FolderResult(None, selection.reason, (), contents.no_dynamic)
     inputs = {
         role: [
-            steps.InputFile(path, hashlib.sha256(path.read_bytes()).hexdigest()) for path, _header in series[key.series]
+            steps.InputFile(path, hashlib.sha256(path.read_bytes()).hexdigest())
+            for path, _header in _instances(series, selection.series_of(role))
         ]
-        for role, key in selection.stacks.items()
+        for role in selection.stacks
     }
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="paraspinal-measure-") as folder:
@@ -85,11 +91,41 @@ def measure_folder(study_dir: Path, out: Path, settings: Settings) -> FolderResu
         answer = sandbox.run_step("report", Path(folder), settings.jobs)
         if answer["faults"]:
             raise GateError("the result objects are not fit to be sent:\n" + "\n".join(answer["faults"]))
-        objects = [_move(work / one["file"], out) for one in answer["objects"]]
         findings = steps.read_measurement(work).findings
-    content = findings.to_json() | {"series": _series_json(selection.stacks, roles)}
+        for path in earlier:  # it may be of another study
+            path.unlink()
+        objects = [_move(work / one["file"], out) for one in answer["objects"]]
+    content = findings.to_json() | {
+        "series": _series_json(selection, roles),
+        "objects": [one.name for one in objects],
+    }
     durable.write(out / FINDINGS_FILE, json.dumps(content, indent=2).encode() + b"\n")
-    return FolderResult(findings, selection.reason, tuple(objects))
+    return FolderResult(findings, selection.reason, tuple(objects), contents.no_dynamic)
+
+
+def _earlier(study_dir: Path, out: Path) -> list[Path]:
+    """Return the files in `out` that an earlier measurement made; FolderError if they are not all that is in our way.
+
+    What is ours is what a findings.json there lists: somebody else's images may have the same names.
+    """
+    if out.resolve().is_relative_to(study_dir.resolve()):
+        raise FolderError(f"{out} lies in the folder of the study: name another one for the results")
+    there = sorted(path for name in _WRITTEN for path in out.glob(name))
+    ours = _listed(out / FINDINGS_FILE)
+    if others := [path.name for path in there if path.name not in ours]:
+        raise FolderError(
+            f"{out} holds {', '.join(others)}, which no findings.json there lists as a result: name another folder"
+        )
+    return there
+
+
+def _listed(findings: Path) -> frozenset[str]:
+    """Return the names of the files that a findings.json of ours tells of, with its own; none if it is not ours."""
+    try:
+        values = json.loads(findings.read_bytes())
+        return frozenset((FINDINGS_FILE, *values["objects"])) if "schema_version" in values else frozenset()
+    except (OSError, ValueError, KeyError, TypeError):
+        return frozenset()
 
 
 def _manifest(task: steps.Task) -> str:
@@ -116,14 +152,24 @@ def _read_series(study_dir: Path) -> dict[SeriesUID, list[tuple[Path, Dataset]]]
         studies.add(str(header.StudyInstanceUID))
     if len(studies) != 1:
         raise HeaderError(f"the folder must hold the instances of one study, found {len(studies)} studies")
-    return {uid: sorted(found, key=lambda one: str(one[1].SOPInstanceUID)) for uid, found in series.items()}
+    return {uid: sorted(found, key=_sop_instance) for uid, found in series.items()}
+
+
+def _instances(
+    series: Mapping[SeriesUID, Sequence[tuple[Path, Dataset]]], wanted: Sequence[SeriesUID]
+) -> list[tuple[Path, Dataset]]:
+    return sorted((one for uid in wanted for one in series[uid]), key=_sop_instance)
+
+
+def _sop_instance(found: tuple[Path, Dataset]) -> str:
+    return str(found[1].SOPInstanceUID)
 
 
 def _headers(found: Sequence[tuple[Path, Dataset]]) -> list[Dataset]:
     return [header for _path, header in found]
 
 
-def _series_json(selected: Mapping[Role, StackKey], roles: Mapping[StackKey, RoleDecision]) -> dict[str, object]:
+def _series_json(selection: Selection, roles: Mapping[StackKey, RoleDecision]) -> dict[str, object]:
     return {
         role.value: {
             "series_instance_uid": key.series,
@@ -134,7 +180,8 @@ def _series_json(selected: Mapping[Role, StackKey], roles: Mapping[StackKey, Rol
             "confidence": roles[key].confidence.value,
             "evidence": roles[key].evidence,
         }
-        for role, key in selected.items()
+        | ({"phases": list(selection.phases)} if role is Role.DYNAMIC and selection.phases else {})
+        for role, key in (selection.stacks or {}).items()
     }
 
 

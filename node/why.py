@@ -7,7 +7,7 @@ is by alias, and in numbers and our own words: no identifier and no text of a he
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -59,7 +59,10 @@ class PairAnswer:
 
 @dataclass(frozen=True, slots=True)
 class StudyAnswer:
-    """All there is to say of one study; `unreadable` has by series why it makes no stack."""
+    """All there is to say of one study.
+
+    `unreadable` has by series why it makes no stack; `no_dynamic` is that of `completion.contents.Contents`.
+    """
 
     study: str
     table: str
@@ -68,6 +71,7 @@ class StudyAnswer:
     pairs: tuple[PairAnswer, ...]
     selected: Mapping[Role, str]
     reason: str
+    no_dynamic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +176,12 @@ def _answer(name: str, series: Sequence[_Series], table: RoleTable, settings: Se
             PairAnswer(_name(pair.pre.key, names), _name(pair.post.key, names), tuple(map(str, pair.differences)))
             for pair in selection.pairs
         ),
-        selected={role: _name(key, names) for role, key in (selection.stacks or {}).items()},
+        selected={
+            role: " + ".join(_name(replace(key, series=uid), names) for uid in selection.series_of(role))
+            for role, key in (selection.stacks or {}).items()
+        },
         reason=selection.reason,
+        no_dynamic=contents.no_dynamic,
     )
 
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 def measure(
     context: typer.Context,
     study_dir: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder with one study.")],
-    out: Annotated[Path, typer.Option("--out", help="Where result objects and findings.json go.")],
+    out: Annotated[Path, typer.Option("--out", file_okay=False, help="Where result objects and findings.json go.")],
 ) -> None:
     """Measure a folder of DICOM files as the node would: no network, no ledger."""
-    from node.errors import HeaderError
+    from node.errors import FolderError, HeaderError
     from node.findings import Outcome
     from node.folder import measure_folder
 
@@ -27,15 +27,23 @@ def measure(
         result = measure_folder(study_dir, out, settings_of(context))
     except HeaderError as error:
         raise typer.BadParameter(str(error)) from error
-    if result.findings is None:
+    except FolderError as error:
+        raise refused(str(error)) from error
+    if result.no_dynamic:
+        complain("no dynamic", result.no_dynamic)
+    findings = result.findings
+    if findings is None:
         raise refused(f"not eligible: {result.reason}")
-    if result.findings.outcome is Outcome.REFUSED:
-        for note in result.findings.refusals:
-            complain("refused", f"{note.code}: {note.text}")
-        raise typer.Exit(1)
-    say(result.findings.summary)
-    print_table(findings_table(result.findings.to_json()))
+    for note in findings.refusals:
+        complain("refused", f"{note.code}: {note.text}")
+    if findings.outcome is not Outcome.REFUSED:
+        say(findings.summary)
+        print_table(findings_table(findings.to_json()))
+    for note in findings.caveats:
+        say(f"caveat {note.code}: {note.text}")
     say(f"{len(result.objects)} objects and findings.json in {out}")
+    if findings.outcome is Outcome.REFUSED:
+        raise typer.Exit(1)
 
 
 def findings_table(findings: Mapping[str, Any]) -> "Table":

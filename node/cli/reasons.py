@@ -58,6 +58,8 @@ def show_answer(answer: "StudyAnswer") -> None:
         say(
             f"pair {pair.pre}, {pair.post}: " + (f"may not be compared: {differences}" if differences else "comparable")
         )
+    if answer.no_dynamic:
+        say(f"no dynamic: {answer.no_dynamic}")
 
 
 def show_stacks(answer: "StudyAnswer", *, conditions: bool, whole: bool = False) -> None:

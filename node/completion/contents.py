@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from node.completion.counts import lacking_of
 from node.completion.facts import StackFacts, read_facts
-from node.completion.roles import decide_roles
+from node.completion.phases import join_phases, lacking_phases
 from node.completion.rules import Selection, select
 from node.completion.table import RoleTable, read_table
 from node.dicom.frames import is_image
@@ -72,6 +72,8 @@ class Contents:
         What is missing of a series by its own headers, "" if nothing is.
     left_out : mapping
         Series that could not be read, or make no stack, and why, in our own words.
+    no_dynamic : str
+        Why series that look like the time points of a dynamic are taken for none; "" if there are none such.
     """
 
     facts: tuple[StackFacts, ...]
@@ -79,22 +81,29 @@ class Contents:
     selection: Selection
     lacking: Mapping[SeriesUID, str]
     left_out: Mapping[SeriesUID, str]
+    no_dynamic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Of `Contents`, what becomes of the study by them; it can be told to another process."""
+    """Of `Contents`, what becomes of the study by them; it can be told to another process.
+
+    `phases` are those of the `Selection`.
+    """
 
     roles: Mapping[StackKey, RoleDecision]
     stacks: Mapping[Role, StackKey] | None
     reason: str
     lacking: Mapping[SeriesUID, str] = field(default_factory=dict)
     left_out: Mapping[SeriesUID, str] = field(default_factory=dict)
+    phases: tuple[SeriesUID, ...] = ()
 
     @classmethod
     def of(cls, contents: Contents) -> "Verdict":
         selection = contents.selection
-        return cls(contents.roles, selection.stacks, selection.reason, contents.lacking, contents.left_out)
+        return cls(
+            contents.roles, selection.stacks, selection.reason, contents.lacking, contents.left_out, selection.phases
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return this as what JSON knows; `from_json` makes it whole again."""
@@ -109,6 +118,7 @@ class Verdict:
             "reason": self.reason,
             "lacking": dict(self.lacking),
             "left_out": dict(self.left_out),
+            "phases": list(self.phases),
         }  # fmt: skip
 
     @classmethod
@@ -128,6 +138,7 @@ class Verdict:
             reason=values["reason"],
             lacking={SeriesUID(series): text for series, text in values["lacking"].items()},
             left_out={SeriesUID(series): text for series, text in values["left_out"].items()},
+            phases=tuple(map(SeriesUID, values["phases"])),
         )  # fmt: skip
 
 
@@ -153,12 +164,16 @@ def read_contents(study: Iterable[Source], table: RoleTable, *, post_alone: bool
             roles[StackKey(one.series)] = RoleDecision(
                 SeriesRole.OTHER, f"a header of the series could not be read, or it makes no stack: {shown(error)}"
             )
-    roles |= decide_roles(facts, table)
-    for stack in facts:
+    joined = join_phases(facts, table)
+    roles |= joined.roles
+    for series, missing in lacking_phases(joined.facts).items():
+        lacking[series] = "; ".join(filter(None, [lacking[series], missing]))
+    for stack in joined.facts:
         if stack.left_out:
             said = f"{roles[stack.key].evidence}; {stack.left_out} instances left out: frames without a place"
             roles[stack.key] = replace(roles[stack.key], evidence=said)
-    return Contents(tuple(facts), roles, select(facts, roles, post_alone=post_alone), lacking, left_out)
+    selection = select(joined.facts, roles, post_alone=post_alone)
+    return Contents(joined.facts, roles, selection, lacking, left_out, joined.doubt)
 
 
 def verdict(spool: str, series: Sequence[Any], rules: str | None, post_alone: bool) -> dict[str, Any]:

@@ -43,10 +43,13 @@ def _short_stacks(stacks: Sequence[StackFacts]) -> Iterator[str]:
 
 
 def _time_points(headers: Sequence[Dataset]) -> Iterator[str]:
-    """Yield whether there are fewer time points than Number of Temporal Positions (0020,0105) says."""
+    """Yield whether there are fewer time points than Number of Temporal Positions (0020,0105) says.
+
+    Of a single one that is left to `phases.lacking_phases`: the others may have come as a series each.
+    """
     wanted = max((_number(header, "NumberOfTemporalPositions") for header in headers), default=0)
     here = {_number(header, "TemporalPositionIdentifier") for header in headers} - {0}
-    if here and len(here) < wanted:
+    if 1 < len(here) < wanted:
         yield f"{len(here)} of {wanted} time points"
 
 

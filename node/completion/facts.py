@@ -48,7 +48,7 @@ class StackFacts:
     stacks : int
         Stacks of the series.
     time_points : int
-        Stacks of the series that differ from this one in time only, itself included.
+        Stacks of the series that differ from this one in time only, itself included; or `phases`.
     splits : mapping
         What parts this stack from the others of its series.
     faults : tuple of Fault
@@ -63,6 +63,9 @@ class StackFacts:
         All that the header of its first frame says.
     left_out : int
         Instances of the series whose frames have no place: `dicom.stacks.Stack.left_out`.
+    phases : tuple of StackKey
+        Of a time point that came as a series of its own: all time points of its dynamic in the order of time, itself
+        included (`completion.phases`); empty of all others.
     """
 
     key: StackKey
@@ -82,6 +85,7 @@ class StackFacts:
     day: str = field(repr=False)
     view: FrameView = field(repr=False)
     left_out: int = 0
+    phases: tuple[StackKey, ...] = ()
 
     @property
     def series(self) -> SeriesUID:

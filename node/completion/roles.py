@@ -5,7 +5,7 @@ order in time, the description last; the pixels have the last word in the analys
 disagree nothing is guessed: the stack is contradictory, and no pair is made of it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from node.completion.facts import StackFacts
@@ -14,7 +14,7 @@ from node.records import Confidence, Contrast, RoleDecision, SeriesRole, StackKe
 
 # Of these it is asked whether they were acquired before or after contrast. Fat and opposed-phase images are not
 # measured: fat takes up next to nothing, and what opposed phase shows is not one signal.
-_ASKED = frozenset(
+ASKED = frozenset(
     {
         SeriesRole.AXIAL_T1, SeriesRole.SAGITTAL_T1, SeriesRole.CORONAL_T1,
         SeriesRole.DIXON_WATER, SeriesRole.DIXON_IN_PHASE,
@@ -35,7 +35,7 @@ class _Answer:
 def decide_roles(study: Sequence[StackFacts], table: RoleTable) -> dict[StackKey, RoleDecision]:
     """Return the role of each stack of a study."""
     decisions = {facts.key: _by_table(facts, table) for facts in study}
-    asked = [facts for facts in study if decisions[facts.key].role in _ASKED]
+    asked = [facts for facts in study if decisions[facts.key].role in ASKED]
     during = [facts for facts in study if decisions[facts.key].role in _INJECTED_DURING]
     for key, answer in _contrast(asked, during, table).items():
         decisions[key] = _with_contrast(decisions[key], answer)
@@ -47,7 +47,7 @@ def _by_table(facts: StackFacts, table: RoleTable) -> RoleDecision:
     won = table.first(facts)
     if won is None:
         return RoleDecision(SeriesRole.OTHER, "no rule of the table holds", fat_suppressed=suppressed, table=table.name)
-    found = ", ".join(dict.fromkeys(won.check.reasons()))
+    found = ", ".join(dict.fromkeys((*won.check.reasons(), *_phase(facts))))
     evidence = f"{won.rule.reason}: {found}" if found else won.rule.reason
     return RoleDecision(
         role=won.rule.role,
@@ -57,6 +57,11 @@ def _by_table(facts: StackFacts, table: RoleTable) -> RoleDecision:
         fat_suppressed=suppressed,
         table=table.name,
     )
+
+
+def _phase(facts: StackFacts) -> Iterator[str]:
+    if facts.phases:
+        yield f"number {facts.phases.index(facts.key) + 1} of them, a series each"
 
 
 def _with_contrast(decision: RoleDecision, answer: _Answer) -> RoleDecision:
@@ -114,7 +119,11 @@ def _given_by_s(
     """Return whether contrast was given at all, and by when at the latest, as far as that is known."""
     after = [facts for facts in asked if (answer := first[facts.key]) and answer.contrast is Contrast.POST]
     # A dynamic series may begin before the injection: only its last time point is surely after it.
-    last = {facts.series: facts for facts in sorted(during, key=_acquired_s) if facts.acquisition.contrast_agent}
+    last = {
+        facts.phases or facts.series: facts
+        for facts in sorted(during, key=_acquired_s)
+        if facts.acquisition.contrast_agent
+    }
     evidence = [*after, *last.values()]
     moments = [one.acquisition.acquired_at_s for one in evidence if one.acquisition.acquired_at_s is not None]
     return bool(evidence), min(moments, default=None)

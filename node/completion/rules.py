@@ -8,13 +8,14 @@ no pair, and a study without a pair gets no report: it is "not eligible", with t
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
 from node.completion.facts import StackFacts
 from node.completion.pairs import Pair, compare, find_pairs
+from node.dicom.identifiers import SeriesUID
 from node.records import Contrast, Role, RoleDecision, SeriesRole, StackKey
 
 # Slow flow shows best where it is not the only contrast: order of preference, chosen.
@@ -33,16 +34,31 @@ Chosen = dict[Role, StackKey]
 class Selection:
     """The stacks to measure by role, or, where there is none, the reason; and the pairs that were weighed.
 
-    Of a dynamic series the stack is its first time point, and all of them are meant.
+    Of a dynamic series the stack is its first time point, and all of them are meant; `phases` are the series of its
+    time points where they came as a series each, in the order of time.
     """
 
     stacks: Mapping[Role, StackKey] | None
     reason: str
     pairs: tuple[Pair, ...] = ()
+    phases: tuple[SeriesUID, ...] = ()
+
+    def series_of(self, role: Role) -> tuple[SeriesUID, ...]:
+        """Return the series to measure in a role: one, or the phases of a dynamic; none if it is not selected."""
+        if role is Role.DYNAMIC and self.phases:
+            return self.phases
+        return tuple(key.series for key in [(self.stacks or {}).get(role)] if key is not None)
 
 
 def select(study: Sequence[StackFacts], roles: Roles, *, post_alone: bool) -> Selection:
     """Return which stacks of a study are measured, or why it is not eligible."""
+    selection = _select(study, roles, post_alone=post_alone)
+    dynamic = (selection.stacks or {}).get(Role.DYNAMIC)
+    phases = next((facts.phases for facts in study if facts.key == dynamic), ())
+    return replace(selection, phases=tuple(key.series for key in phases))
+
+
+def _select(study: Sequence[StackFacts], roles: Roles, *, post_alone: bool) -> Selection:
     pairs = find_pairs(study, roles)
     post = [facts for facts in study if roles[facts.key].contrast is Contrast.POST]
     mrv = [facts for facts in study if roles[facts.key].purpose is Role.MRV]
@@ -201,9 +217,21 @@ def _is_one_acquisition(one: StackFacts, other: StackFacts) -> bool:
 
 def _best_dynamic(study: Sequence[StackFacts], roles: Roles) -> StackFacts | None:
     """Return the first time point of the dynamic series that shows most; None if there is none."""
-    regular = [facts for facts in study if roles[facts.key].purpose is Role.DYNAMIC and not facts.faults]
+    regular = [
+        facts
+        for facts in study
+        if roles[facts.key].purpose is Role.DYNAMIC
+        and not facts.faults
+        and (not facts.phases or facts.key == facts.phases[0])
+    ]
     return max(
         regular,
-        key=lambda facts: (facts.plane == "axial", facts.time_points, facts.slices, -facts.key.number),
+        key=lambda facts: (
+            facts.plane == "axial",
+            facts.time_points,
+            facts.slices,
+            facts.acquisition.dixon_part != "water",  # of one Dixon what has bright fat, as of pairs
+            -facts.key.number,
+        ),
         default=None,
     )

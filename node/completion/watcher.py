@@ -192,6 +192,7 @@ class Watcher:
             study_whole_by=study_whole_by,
             roles=verdict.roles,
             selection=verdict.stacks,
+            phases=verdict.phases,
             reason=f"{verdict.reason}; {missing} missing" if missing else verdict.reason,
             enqueue=self._enqueue,
             now=now,

@@ -1,7 +1,8 @@
-"""Dynamics: the time points of one dynamic series, each a volume, and when each was acquired.
+"""Dynamics: the time points of a dynamic examination, each a volume, and when each was acquired.
 
-What parts them is one of several attributes (`dicom.stacks`), and so is what dates them: acquisition times differ from
-one time point to the next on most scanners; some state one time for all and tell the delay of each elsewhere.
+They are stacks of one series, or a series each (`completion.phases`). What parts those of one series is one of several
+attributes (`dicom.stacks`), and so is what dates them: acquisition times differ from one time point to the next on most
+scanners; some state one time for all and tell the delay of each elsewhere.
 """
 
 from collections.abc import Callable, Sequence
@@ -68,11 +69,21 @@ def read_time_points(
 
 def times_s(points: Sequence[Stack], instance_of: Callable[[InstanceUID], Dataset]) -> tuple[float, ...] | None:
     """Return when each was acquired, in seconds of one clock; None where no attribute tells them all apart."""
-    begin_s = min((at_s for one in points if (at_s := one.acquisition.acquired_at_s) is not None), default=0.0)
-    found = [one.acquisition.acquired_at_s for one in points]
-    if (moments := _distinct(found)) is not None:
+    acquired_at_s = [one.acquisition.acquired_at_s for one in points]
+    return moments_s(acquired_at_s, lambda: [_view(one.frames[0], instance_of) for one in points])
+
+
+def moments_s(
+    acquired_at_s: Sequence[float | None], read_views: Callable[[], Sequence[FrameView]]
+) -> tuple[float, ...] | None:
+    """Return the same of what is known of them: acquisition times, and, where these do not do, a view of each.
+
+    Content Time is not asked: an image made later bears the clock of its reconstruction.
+    """
+    if (moments := _distinct(acquired_at_s)) is not None:
         return moments
-    views = [_view(one.frames[0], instance_of) for one in points]
+    begin_s = min((at_s for at_s in acquired_at_s if at_s is not None), default=0.0)
+    views = read_views()
     for delay_s in _DELAYS:
         if (delays := _distinct([delay_s(view) for view in views])) is not None:
             return tuple(begin_s + one for one in delays)

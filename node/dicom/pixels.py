@@ -25,6 +25,7 @@ Plane = npt.NDArray[np.generic]
 
 _ALLOCATED = (8, 16, 32)
 _PIXEL_DATA = Tag(0x7FE00010)
+_INSTANCE_NUMBER = 0x00200013
 _LAYOUT = (  # Samples per Pixel, Number of Frames, Rows, Columns, Bits Allocated, Stored, High Bit, Representation
     0x00280002, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103,
 )  # fmt: skip
@@ -107,7 +108,9 @@ def _native(instance: Dataset, numbers: Sequence[int], order: str, layout: _Layo
     found = len(data) if isinstance(data, bytes) else 0
     wanted = layout.frames * layout.frame_bytes
     if not isinstance(data, bytes) or found < wanted:
-        raise VolumeError("IN-1", f"an instance has {found} bytes of pixels, its header says {wanted}")
+        (number,) = map(_whole, values_of(instance, (_INSTANCE_NUMBER,)))
+        one = "an instance" if number is None else f"instance number {number}"
+        raise VolumeError("IN-1", f"{one} has {found} bytes of pixels, its header says {wanted}")
     kind = np.dtype(f"{order}{'i' if layout.signed else 'u'}{layout.allocated // 8}")
     for number in numbers:
         if not 0 <= number < layout.frames:

@@ -75,7 +75,7 @@ def test_stored_values_are_read_by_their_bits(
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [
-        ({"PixelData": b"too short"}, "9 bytes of pixels, its header says 128"),
+        ({"PixelData": b"too short", "InstanceNumber": 17}, "number 17 has 9 bytes of pixels, its header says 128"),
         ({"PixelData": None}, "0 bytes of pixels"),
         ({"NumberOfFrames": 3}, "its header says 384"),
         ({"SamplesPerPixel": 3}, "in colour"),
