@@ -23,6 +23,7 @@ from rich.console import Console
 from benchmarks import (
     analysis_detection,
     analysis_enhancement,
+    analysis_followup,
     analysis_kinetics,
     analysis_misregistration,
     analysis_registration,
@@ -81,6 +82,11 @@ def _registration(quick: bool, seed: int) -> tuple[Sheets, Draw]:
     return [analysis_registration.sheet(rows)], lambda: figures.registration(rows)
 
 
+def _followup(quick: bool, seed: int) -> tuple[Sheets, None]:
+    rows = analysis_followup.rows(quick, seed)
+    return [analysis_followup.sheet(rows)] if rows else [], None
+
+
 def _enhancement(quick: bool, seed: int) -> tuple[Sheets, Draw]:
     rows = analysis_enhancement.rows(quick, seed)
     return [analysis_enhancement.sheet(rows)], lambda: figures.enhancement(rows)
@@ -133,6 +139,7 @@ def _speed(quick: bool, seed: int) -> tuple[Sheets, Draw]:
 _BACK = "TUM_lumbar_dixon"
 PARTS = {
     "registration": Part(11, _registration, (_BACK,)),
+    "followup": Part(11, _followup, (_BACK, "TotalSegmentator_samples"), quick=True),
     "enhancement": Part(11, _enhancement, (_BACK,)),
     "kinetics": Part(11, _kinetics, ("OSIPI_DCE_truth", "PkModeling_DRO"), quick=True),
     "vessels": Part(1, _vessels, quick=True),

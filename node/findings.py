@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from node.dicom.volumes import Volume
 
-SCHEMA_VERSION = "1.3"  # of findings.json, docs/findings.md; the first number changes when a reader must change
+SCHEMA_VERSION = "1.4"  # of findings.json, docs/findings.md; the first number changes when a reader must change
 
 
 VERTEBRAE = tuple(
@@ -194,7 +194,31 @@ class Recognition:
     lesion: EarlierLesion
     study_date: str  # of that result, YYYYMMDD
     basis: str
-    confidence: Literal["high", "medium"]  # by distance in one frame of reference; by level, side and depth
+    confidence: Literal["high", "medium"]
+    by: Literal["place", "registration", "level"] = "level"  # one frame; earlier images registered; level, side, depth
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Whether the images of an earlier study could be registered with those of this one.
+
+    Parameters
+    ----------
+    study : str
+        Of an `EarlierResult`.
+    gates : tuple of Gate
+        What was asked; only if all of them passed were places compared.
+    empty : tuple of str
+        Tracking UIDs of its lesions whose places were looked at in this study, and hold no candidate.
+    """
+
+    study: str
+    gates: tuple[Gate, ...]
+    empty: tuple[str, ...] = ()
+
+    @property
+    def succeeded(self) -> bool:
+        return all(one.passed for one in self.gates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +306,7 @@ class Findings:
     levels: tuple[MuscleFindings, ...] = ()  # each level or slab from the head down, left before right
     answer: TargetedAnswer | None = None  # to what EMG suspects; None: nothing is suspected
     earlier: tuple[EarlierResult, ...] = ()  # of older studies, newest first, with which this one was compared
+    registrations: tuple[Registration, ...] = ()  # of those of them whose images were there
 
     @property
     def names_levels(self) -> bool:

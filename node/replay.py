@@ -55,7 +55,8 @@ def replay(settings: Settings, sop_instance: str) -> Replay:
     record, told = found
     delivered = dcmread(Results(data_dir / process.RESULTS).path_of(record.path))
     task = Task.from_json(told)
-    for one in (*task.earlier, *(() if task.revised is None else (task.revised,))):
+    images = (one for files in task.earlier_images.values() for one in files)
+    for one in (*task.earlier, *(() if task.revised is None else (task.revised,)), *images):
         one.read()  # a job goes on without one that is gone, and says so
     with tempfile.TemporaryDirectory(prefix="paraspinal-replay-") as folder:
         task.write(Path(folder))

@@ -60,8 +60,10 @@ def schema() -> dict:
     made["properties"] = {"schema_version": {"const": SCHEMA_VERSION}} | made["properties"]
     words = ("series_instance_uid", "role", "rule", "rules", "confidence", "evidence")
     role = {name: {"type": "string"} for name in words} | {"stack": {"type": "integer"}}
+    role["phases"] = {"type": "array", "items": {"type": "string"}}
     made["properties"]["series"] = {"type": "object", "additionalProperties": {"type": "object", "properties": role}}
-    made["required"] = ["schema_version", *made["required"], "series"]
+    made["properties"]["objects"] = {"type": "array", "items": {"type": "string"}}
+    made["required"] = ["schema_version", *made["required"], "series", "objects"]
     made["title"] = "findings.json of paraspinal-node"
     return made
 

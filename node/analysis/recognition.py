@@ -1,30 +1,46 @@
 """Recognition: which lesions of this study are those of earlier results of the patient. Pure; nothing is guessed.
 
 Within one frame of reference (a study that is measured again) a lesion is where it was. Another study has another
-frame: nothing registers the two, so a lesion is recognized only by its vertebra, its side, and how far it lies from the
-midsagittal plane and from the skin. What fits two lesions is recognized as neither.
+frame: where its images could be registered with these (`followup`) a lesion is recognized by its place, otherwise only
+by its vertebra, its side, and how far it lies from the midsagittal plane and from the skin. Where place and vertebra
+say different things, and where one fits two lesions, nothing is recognized.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Literal
 
-from node.findings import VERTEBRAE, EarlierLesion, EarlierResult, Findings, LesionFindings, Recognition
+from node.analysis.brought import Brought, Point
+from node.findings import (
+    VERTEBRAE,
+    EarlierLesion,
+    EarlierResult,
+    Findings,
+    LesionFindings,
+    Recognition,
+    Registration,
+)
 
 # Chosen; nobody has measured them. A second outline moves a centre by less than half of the lesion, or by a few mm.
 _LEAST_SHIFT_MM = 4.0
 _SHARE_OF_AXIS = 0.5
+_BETWEEN_STUDIES_MM = 6.0  # on top of that, where images were registered: twice what 95 % of places miss [M]
 # Chosen likewise. Posture and weight move a muscle against the skin more than against the midline.
 _MIDLINE_MM = 10.0
 _SKIN_MM = 15.0
 
-_Likeness = tuple[str, Literal["high", "medium"]]  # basis and confidence of a recognition
+# Basis and confidence of a recognition, and by what.
+_Likeness = tuple[str, Literal["high", "medium"], Literal["place", "registration", "level"]]
 
 
 def recognized(
-    findings: Findings, earlier: Sequence[EarlierResult], revised: EarlierResult | None, frame_of_reference: str
+    findings: Findings,
+    earlier: Sequence[EarlierResult],
+    revised: EarlierResult | None,
+    frame_of_reference: str,
+    brought: Mapping[str, Brought] | None = None,
 ) -> Findings:
     """Return the findings with what earlier results tell of their lesions, and each lesion tracked.
 
@@ -40,7 +56,10 @@ def recognized(
         The report of this study that is replaced: a lesion keeps the Tracking UID that it had there.
     frame_of_reference : str
         UID of that of the lesions' positions; "" if it has none.
+    brought : mapping of str to Brought, optional
+        By study, what was found of those earlier results whose images were there.
     """
+    brought = brought or {}
     priors: dict[int, Recognition] = {}
     tracks: dict[int, EarlierLesion] = {}
     all_results = [*earlier, *([] if revised is None else [revised])]
@@ -51,12 +70,13 @@ def recognized(
         taken = {one.tracking_uid for one in tracks.values()}
         missing = [one for one in findings.lesions if one.number not in tracks]
         known = [one for one in result.lesions if one.tracking_uid not in taken]
-        for number, before, (basis, confidence) in _pairs(missing, known, frame_of_reference):
+        places = brought[result.study].places if result.study in brought else {}
+        for number, before, likeness in _pairs(missing, known, frame_of_reference, places):
             if holders[before.tracking_identifier] != before.tracking_uid:
                 continue
             tracks[number] = before
             if result is not revised:
-                priors[number] = Recognition(before, result.study_date, basis, confidence)
+                priors[number] = Recognition(before, result.study_date, *likeness)
     used = {*holders}
     lesions = []
     for lesion in findings.lesions:
@@ -67,35 +87,62 @@ def recognized(
         lesions.append(
             replace(lesion, tracking_identifier=name, tracking_uid=uid, prior=priors.get(lesion.number))
         )  # fmt: skip
-    return replace(findings, lesions=tuple(lesions), earlier=tuple(earlier))
+    registrations = tuple(
+        Registration(one.study, brought[one.study].gates, tuple(_empty(one, brought[one.study], lesions)))
+        for one in earlier
+        if one.study in brought
+    )
+    return replace(findings, lesions=tuple(lesions), earlier=tuple(earlier), registrations=registrations)
+
+
+def _empty(result: EarlierResult, found: Brought, lesions: Sequence[LesionFindings]) -> Iterator[str]:
+    """Yield the Tracking UIDs of lesions whose places were looked at, and are near to no candidate of either side."""
+    for before in result.lesions:
+        place = found.places.get(before.tracking_uid)
+        if place is None or before.tracking_uid not in found.looked_at:
+            continue
+        if not any(_apart(one, before, place)[1] for one in lesions):
+            yield before.tracking_uid
 
 
 def _pairs(
-    lesions: Sequence[LesionFindings], known: Sequence[EarlierLesion], frame_of_reference: str
+    lesions: Sequence[LesionFindings],
+    known: Sequence[EarlierLesion],
+    frame_of_reference: str,
+    places: Mapping[str, Point],
 ) -> Iterator[tuple[int, EarlierLesion, _Likeness]]:
     """Yield number and earlier lesion of the pairs that are alike, where each is like no other."""
     alike = [
         (one.number, before, likeness)
         for one in lesions
         for before in known
-        if (likeness := _likeness(one, before, frame_of_reference)) is not None
+        if (likeness := _likeness(one, before, frame_of_reference, places.get(before.tracking_uid))) is not None
     ]
     for number, before, likeness in alike:
         if sum(number == each or before is other for each, other, _likeness in alike) == 1:
             yield number, before, likeness
 
 
-def _likeness(one: LesionFindings, before: EarlierLesion, frame_of_reference: str) -> _Likeness | None:
-    """Return why two lesions are to be taken for one; None if they are not, or nothing tells."""
+def _likeness(
+    one: LesionFindings, before: EarlierLesion, frame_of_reference: str, place: Point | None
+) -> _Likeness | None:
+    """Return why two lesions are to be taken for one; None if they are not, or nothing tells.
+
+    `place` is where the earlier one would lie in this study, if its images were registered.
+    """
     if one.side is not before.side:
         return None
     if frame_of_reference and before.frame_of_reference == frame_of_reference and before.centroid_mm is not None:
         apart_mm = math.dist(one.centroid_mm, before.centroid_mm)
-        shorter_mm = min(one.long_axis_mm, before.long_axis_mm or 0.0)
-        if apart_mm > max(_LEAST_SHIFT_MM, _SHARE_OF_AXIS * shorter_mm):
+        if apart_mm > _reach_mm(one, before):
             return None
-        return f"{apart_mm:.0f} mm apart in one frame of reference", "high"
+        return f"{apart_mm:.0f} mm apart in one frame of reference", "high", "place"
     level = None if one.location is None else one.location.level
+    if place is not None:
+        apart_mm, is_near = _apart(one, before, place)
+        if not is_near or (level in VERTEBRAE and before.level in VERTEBRAE and level != before.level):
+            return None
+        return f"{apart_mm:.0f} mm apart after registration of the earlier images", "medium", "registration"
     if level not in VERTEBRAE or level != before.level:
         return None
     shifts = [
@@ -106,7 +153,18 @@ def _likeness(one: LesionFindings, before: EarlierLesion, frame_of_reference: st
         return None
     midline_mm, skin_mm = shifts
     shifted = f"{midline_mm:+z.0f} mm from the midline and {skin_mm:+z.0f} mm from the skin"
-    return f"both at {level} on the {one.side}, {shifted} against then; not registered", "medium"
+    return f"both at {level} on the {one.side}, {shifted} against then; not registered", "medium", "level"
+
+
+def _reach_mm(one: LesionFindings, before: EarlierLesion) -> float:
+    """Return how far apart the centres of two outlines of one lesion may be."""
+    return max(_LEAST_SHIFT_MM, _SHARE_OF_AXIS * min(one.long_axis_mm, before.long_axis_mm or 0.0))
+
+
+def _apart(one: LesionFindings, before: EarlierLesion, place: Point) -> tuple[float, bool]:
+    """Return how far a lesion is from the place of an earlier one, and whether that is near."""
+    apart_mm = math.dist(one.centroid_mm, place)
+    return apart_mm, apart_mm <= _reach_mm(one, before) + _BETWEEN_STUDIES_MM
 
 
 def _shift(now_mm: float | None, then_mm: float | None, most_mm: float) -> float | None:

@@ -124,6 +124,7 @@ def written(folder: Path, made: Sequence["ResultObject"], prefix: str = "") -> l
                 "role": one.role,
                 "sop_instance": str(one.dataset.SOPInstanceUID),
                 "sop_class": str(one.dataset.SOPClassUID),
+                "series": str(one.dataset.SeriesInstanceUID),
                 "file": f"{prefix}{one.name}.dcm",
             }
         )

@@ -27,7 +27,7 @@ from node.eventlog import Event, alias
 from node.jobs import sandbox
 from node.jobs.answers import NOT_MEASURED, NOT_REPORTED, REFUSALS
 from node.jobs.port import JobQueue
-from node.jobs.priors import may_be_prior
+from node.jobs.priors import MOST_COMPARED, instances_outlined, may_be_prior
 from node.jobs.steps import InputFile, Task
 from node.jobs.watch import CancelWatch
 from node.ledger.jobs import SUPERSEDED
@@ -156,8 +156,7 @@ class Pipeline:
                 digest.update(f"{role}\x1f{sop_instance}\x1f{content}\n".encode())
                 if not inputs[role]:
                     headers += _readable_header(view)
-                path, offset = self._spool.path_of(place)
-                inputs[role].append(InputFile(path, hashlib.sha256(view).hexdigest(), offset, len(view)))
+                inputs[role].append(self._spool_file(place, view))
         order = read_order(headers, settings.emg.rules)
         suspicion, unclear = self._suspicions.settle(header.origin.study, order, now=time.time())
         if unclear:
@@ -168,9 +167,12 @@ class Pipeline:
         rules, doubt = rule_table(decisions), contrast_doubt(decisions)
         set_by = (settings.analysis.model_dump_json(), settings.report.model_dump_json())
         made_by = (__version__, *set_by, str(suspicion), rules, doubt)
-        prior_reports = tuple(self._prior_reports(job_id, study_began(headers[0]) if headers else ""))
+        prior_reports = dict(self._prior_reports(job_id, study_began(headers[0]) if headers else ""))
+        prior_images = dict(self._prior_images(job_id, prior_reports))
         for one in prior_reports:
             digest.update(f"prior\x1f{one.sha256}\n".encode())
+            for image in prior_images.get(one.sha256, ()):
+                digest.update(f"prior image\x1f{image.sha256}\n".encode())
         manifest = digest.hexdigest()  # so far: roles, stacks, SOP Instance UIDs and contents; contents of priors
         digest.update("\n".join(made_by).encode())
         repeats = self._ledger.note_inputs(job_id, digest.hexdigest())
@@ -193,7 +195,8 @@ class Pipeline:
             doubt=doubt,
             manifest=manifest,
             predecessor=replaced[0] if replaced else None,
-            earlier=prior_reports,
+            earlier=tuple(prior_reports),
+            earlier_images=prior_images,
             revised=replaced[1] if replaced else None,
         )
         task.write(folder)
@@ -209,7 +212,7 @@ class Pipeline:
         replaced = Predecessor(study, str(header.SeriesInstanceUID), earlier.sop_class, earlier.sop_instance)
         return replaced, self._result_file(earlier.path)
 
-    def _prior_reports(self, job_id: str, moment: str) -> Iterator[InputFile]:
+    def _prior_reports(self, job_id: str, moment: str) -> Iterator[tuple[InputFile, Dataset]]:
         """Yield the reports of the patient's studies before a moment; one that cannot be read stops no measurement.
 
         Of a later one nothing may be told; but it would make another digest, and with it another report of the same.
@@ -217,14 +220,33 @@ class Pipeline:
         for path in self._priors.made(job_id):
             with contextlib.suppress(SpoolError):
                 one = self._result_file(path)
-                if _may_be_prior(memoryview(one.read()), moment):
-                    yield one
+                if report := _prior(memoryview(one.read()), moment):
+                    yield one, report
         for place in self._priors.received(job_id):
             with contextlib.suppress(SpoolError):
                 view = self._spool.read(place)
-                segment, offset = self._spool.path_of(place)
-                if _may_be_prior(view, moment):
-                    yield InputFile(segment, hashlib.sha256(view).hexdigest(), offset, len(view))
+                if report := _prior(view, moment):
+                    yield self._spool_file(place, view), report
+
+    def _prior_images(
+        self, job_id: str, reports: Mapping[InputFile, Dataset]
+    ) -> Iterator[tuple[str, tuple[InputFile, ...]]]:
+        """Yield, by the digest of a report, the instances that its lesions were outlined on; of the newest studies.
+
+        Only if all of them are held: in a part of a series the same place could not be told for sure.
+        """
+        newest = sorted({(study_began(one), _study_of(one)) for one in reports.values()}, reverse=True)
+        compared = {study for _began, study in newest[:MOST_COMPARED]}
+        for file, report in reports.items():
+            if _study_of(report) in compared and (outlined := _outlined(report)):
+                with contextlib.suppress(SpoolError):
+                    places = self._priors.images(job_id, _study_of(report), outlined)
+                    if files := tuple(self._spool_file(place, self._spool.read(place)) for place in places):
+                        yield file.sha256, files
+
+    def _spool_file(self, place: Place, view: memoryview) -> InputFile:
+        segment, offset = self._spool.path_of(place)
+        return InputFile(segment, hashlib.sha256(view).hexdigest(), offset, len(view))
 
     def _result_file(self, path: str) -> InputFile:
         content = self._results.path_of(path)
@@ -298,7 +320,9 @@ class Pipeline:
 
     def _settle_job(self, job_id: str, outcome: str, objects: list[dict[str, str]]) -> None:
         results = [
-            ResultRecord(InstanceUID(one["sop_instance"]), one["sop_class"], job_id, one["role"], one["path"])
+            ResultRecord(
+                InstanceUID(one["sop_instance"]), one["sop_class"], job_id, one["role"], one["path"], one["series"]
+            )
             for one in objects
         ]
         self._ledger.settle(
@@ -348,11 +372,24 @@ def _check_identity(origin: Origin, data_set: memoryview) -> None:
         raise HeaderError("an instance is not of the patient and study that it was received for")
 
 
-def _may_be_prior(view: memoryview, moment: str) -> bool:
+def _prior(view: memoryview, moment: str) -> Dataset | None:
+    """Return a report that may be a prior; None if it is none."""
     try:
-        return may_be_prior(read_header(view), moment)
+        report = read_header(view)
+        return report if may_be_prior(report, moment) else None
     except Exception:  # what peers send may break pydicom anywhere; it is none of ours then
-        return False
+        return None
+
+
+def _study_of(report: Dataset) -> str:
+    return str(report.get("StudyInstanceUID") or "")
+
+
+def _outlined(report: Dataset) -> list[str]:
+    try:
+        return instances_outlined(report)
+    except Exception:  # likewise
+        return []
 
 
 def _readable_header(view: memoryview) -> list[Dataset]:

@@ -3,6 +3,7 @@
 It runs in the sandboxed step, for an archive may have sent what it reads.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,15 @@ from pydicom.dataset import Dataset
 from node.dicom.moments import is_before, study_began
 from node.errors import SpoolError
 from node.findings import EarlierResult, Findings, Measurement, Note
+from node.jobs import registering
 from node.records import REPORT_SERIES, Predecessor
 
 if TYPE_CHECKING:
+    from node.analysis.brought import Brought
     from node.jobs.steps import InputFile, Task
 
-_MOST_COMPARED = 3  # results, the newest; chosen
+MOST_COMPARED = 3  # results, the newest; chosen
+_LESION, _SOURCE_SERIES = "PVM lesion", "121232"  # as `node.report` writes identifiers; DCM
 _OTHER_PATIENT = Note(
     "PRI-1",
     "An earlier result under the same Patient ID has another issuer, name, day of birth or sex: not compared with it.",
@@ -29,12 +33,16 @@ _OTHER_REVISED = Note(
     "The report of this study that was made before has another Patient ID, issuer, name, day of birth or sex: this one "
     "does not name it, and lesions are tracked anew.",
 )
+_NO_IMAGES = Note(
+    "PRI-6", "The images of an earlier result could not be read from disk any more: they were not registered."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Told:
     """A report that was read: what it tells, how far its patient is that of the study, when its study began."""
 
+    file: "InputFile"
     result: EarlierResult
     is_of_patient: bool
     agrees: bool
@@ -51,7 +59,29 @@ def may_be_prior(report: Dataset, moment: str) -> bool:
     return is_ours and (not moment or is_before(study_began(report), moment))
 
 
-def compared(findings: Findings, task: "Task", header: Dataset) -> Findings:
+def instances_outlined(report: Dataset) -> list[str]:
+    """Return the SOP Instance UIDs of the series on which a report of ours says that lesions were outlined; or none.
+
+    Of a series of several stacks a report lists those that were measured. This process reads without highdicom.
+    """
+    series = {
+        str(item.UID)
+        for container in report.get("ContentSequence", ())
+        for group in container.get("ContentSequence", ())
+        if any(str(item.get("TextValue", "")).startswith(_LESION) for item in group.get("ContentSequence", ()))
+        for item in group.get("ContentSequence", ())
+        if "UID" in item and item.ConceptNameCodeSequence[0].CodeValue == _SOURCE_SERIES
+    }
+    return [
+        str(instance.ReferencedSOPInstanceUID)
+        for study in report.get("CurrentRequestedProcedureEvidenceSequence", ())
+        for one in study.ReferencedSeriesSequence
+        if str(one.SeriesInstanceUID) in series
+        for instance in one.ReferencedSOPSequence
+    ]
+
+
+def compared(findings: Findings, task: "Task", header: Dataset, present: registering.Present | None = None) -> Findings:
     """Return the findings with what the earlier results of a task tell.
 
     One that is missing, or is not what it was, is told of as a caveat.
@@ -60,6 +90,8 @@ def compared(findings: Findings, task: "Task", header: Dataset) -> Findings:
     ----------
     header : Dataset
         Of an instance of the series on which the lesions lie.
+    present : registering.Present or None
+        That series, and where in it foci were looked for; None: earlier images are not registered.
     """
     from node.analysis.recognition import recognized  # scipy: only where a step runs
 
@@ -76,7 +108,8 @@ def compared(findings: Findings, task: "Task", header: Dataset) -> Findings:
             caveats.append(_NO_DATE)
         elif is_before(told.began, moment):
             newest[told.result.study] = max(told, newest.get(told.result.study, told), key=lambda one: one.made)
-    earlier = sorted(newest.values(), key=lambda one: (one.began, one.made), reverse=True)[:_MOST_COMPARED]
+    earlier = sorted(newest.values(), key=lambda one: (one.began, one.made), reverse=True)[:MOST_COMPARED]
+    brought = {} if present is None else dict(_brought(earlier, task, header, present, caveats))
     revised = None if task.revised is None else _read(task.revised, header, caveats)
     if revised is not None and not revised.agrees:
         caveats.append(_OTHER_REVISED)
@@ -86,6 +119,7 @@ def compared(findings: Findings, task: "Task", header: Dataset) -> Findings:
         [one.result for one in earlier],
         None if revised is None else revised.result,
         str(header.get("FrameOfReferenceUID") or ""),
+        brought,
     )
     return replace(tracked, caveats=(*tracked.caveats, *dict.fromkeys(caveats)))
 
@@ -94,7 +128,7 @@ def not_compared(measurement: Measurement, why: Note) -> Measurement:
     """Return a measurement as if no earlier result were known, and why."""
     findings = measurement.findings
     lesions = tuple(replace(one, tracking_identifier=None, tracking_uid=None, prior=None) for one in findings.lesions)
-    alone = replace(findings, lesions=lesions, earlier=(), caveats=(*findings.caveats, why))
+    alone = replace(findings, lesions=lesions, earlier=(), registrations=(), caveats=(*findings.caveats, why))
     return replace(measurement, findings=alone)
 
 
@@ -111,6 +145,32 @@ def predecessor(task: "Task", header: Dataset) -> Predecessor | None:
     return task.predecessor if agrees(report, header) else None
 
 
+def _brought(
+    earlier: Sequence[_Told], task: "Task", header: Dataset, present: registering.Present, caveats: list[Note]
+) -> Iterator[tuple[str, "Brought"]]:
+    """Yield by study where the lesions of earlier results would lie; a registration that is not sure is a caveat."""
+    for one in earlier:
+        files = task.earlier_images.get(one.file.sha256, ())
+        try:
+            found = registering.brought(one.result, files, header, present)
+        except SpoolError:
+            caveats.append(_NO_IMAGES)
+            continue
+        if found is not None:
+            yield one.result.study, found
+            failed = ", ".join(gate.code for gate in found.gates if not gate.passed)
+            if failed:
+                caveats.append(_not_sure(one.result.study_date, failed))
+
+
+def _not_sure(day: str, failed: str) -> Note:
+    return Note(
+        "PRI-7",
+        f"The images of {day[:4]}-{day[4:6]}-{day[6:]} could not be registered with these for sure ({failed}): their "
+        "lesions are not compared by place.",
+    )
+
+
 def _read(one: "InputFile", header: Dataset, caveats: list[Note]) -> _Told | None:
     """Return what a file tells; None if it is no report of ours with a result, or, with a caveat, is gone."""
     from node.report.earlier import agrees, is_of_patient, read_report  # highdicom: only where a step runs
@@ -121,7 +181,9 @@ def _read(one: "InputFile", header: Dataset, caveats: list[Note]) -> _Told | Non
         result = read_report(report)
         if result is None:
             return None
-        return _Told(result, is_of_patient(report, header), agrees(report, header), study_began(report), _made(report))
+        return _Told(
+            one, result, is_of_patient(report, header), agrees(report, header), study_began(report), _made(report)
+        )
     except SpoolError:
         caveats.append(_GONE)
         return None

@@ -7,6 +7,7 @@ A job has a folder. In it: `task.json`, which says what to measure and with whic
 import datetime as dt
 import hashlib
 import io
+import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from node.dicom.volumes import Volume, by_uid, read_volume
 from node.errors import SpoolError, VolumeError
 from node.findings import Algorithm, Findings, Measurement, Note, Picture, Regions, StudyVolumes, Suspicion
 from node.jobs import answers, priors
+from node.jobs.registering import Present
 from node.records import Predecessor, Role
 from node.settings import AnalysisSettings, ReportSettings
 from node.spool import as_file, mapped
@@ -94,7 +96,8 @@ class Task:
     `rules` is the rule table that gave the roles. With a `doubt` about which series is before and which after contrast
     they are not measured: it is the reason of the refusal (ROLE-CONTRAST). `manifest` is a digest of the inputs'
     contents; `predecessor` the earlier report of the study that the one of this task replaces, `revised` its file;
-    `earlier` are reports of the patient's other studies, of which those of older ones are compared with (`priors`).
+    `earlier` are reports of the patient's other studies, of which those of older ones are compared with (`priors`);
+    `earlier_images` the instances on which their lesions were outlined, by the SHA-256 of the report.
     """
 
     inputs: Mapping[Role, Sequence[InputFile]]
@@ -111,6 +114,7 @@ class Task:
     predecessor: Predecessor | None = None
     earlier: tuple[InputFile, ...] = ()
     revised: InputFile | None = None
+    earlier_images: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write the task durably: a job that resumes does what it began, whatever the settings say by then."""
@@ -133,6 +137,9 @@ class Task:
             "predecessor": None if self.predecessor is None else asdict(self.predecessor),
             "earlier": [one.as_json() for one in self.earlier],
             "revised": None if self.revised is None else self.revised.as_json(),
+            "earlier_images": {
+                report: [one.as_json() for one in files] for report, files in self.earlier_images.items()
+            },
         }
         return json.dumps(values)
 
@@ -162,6 +169,10 @@ class Task:
             predecessor=None if values["predecessor"] is None else Predecessor(**values["predecessor"]),
             earlier=tuple(InputFile.from_json(one) for one in values.get("earlier", ())),
             revised=None if values.get("revised") is None else InputFile.from_json(values["revised"]),
+            earlier_images={
+                report: tuple(InputFile.from_json(one) for one in files)
+                for report, files in values.get("earlier_images", {}).items()
+            },
         )
 
 
@@ -203,15 +214,17 @@ def measure(folder: str) -> str:
         algorithm=_of_task(measurement.findings.algorithm, task),
         caveats=(*measurement.findings.caveats, *_unclear(task)),
     )
+    if points:
+        volumes[Role.DYNAMIC] = points[-1]  # on whose slices regions are drawn
     if task.earlier or task.revised is not None:
-        findings = priors.compared(findings, task, _header(task, measurement.regions.reference))
+        drawn_on = Role(measurement.regions.reference)
+        present = _present(task, volumes.get(drawn_on), measurement)
+        findings = priors.compared(findings, task, _header(task, drawn_on), present)
     arrays = {name: getattr(measurement.regions, name) for name in _ARRAYS}
     _write_arrays(place / _REGIONS, {name: array for name, array in arrays.items() if array is not None})
     pictures = measurement.pictures
     layers = {f"{n} {name}": layer for n, one in enumerate(pictures) for name, layer in one.layers.items()}
     _write_arrays(place / _PICTURES, layers)
-    if points:
-        volumes[Role.DYNAMIC] = points[-1]  # on whose slices regions are drawn
     values = {
         "findings": findings.to_json(),
         "reference": measurement.regions.reference,
@@ -286,9 +299,18 @@ def _write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None
     durable.write(path, buffer.getvalue())
 
 
-def _header(task: Task, role: str) -> Dataset:
+def _present(task: Task, volume: Volume | None, measurement: Measurement) -> Present | None:
+    """Return what earlier images are registered with; None where no post-contrast series was searched for foci."""
+    findings, regions = measurement.findings, measurement.regions
+    was_searched = findings.grade is not None or bool(findings.lesions)
+    if volume is None or regions.muscles is None or regions.reference == Role.PRE or not was_searched:
+        return None
+    return Present(volume, regions.muscles, task.memory_limit_mb * 2**20 // _SHARE_OF_A_VOLUME)
+
+
+def _header(task: Task, role: Role) -> Dataset:
     """Return the header of an instance of the series in a role; of another series, where there is none."""
-    files = task.inputs.get(Role(role)) or next(iter(task.inputs.values()))
+    files = task.inputs.get(role) or next(iter(task.inputs.values()))
     return dcmread(files[0].open(), stop_before_pixels=True)
 
 
@@ -333,9 +355,9 @@ def _volumes(task: Task) -> tuple[dict[Role, Volume], dict[Role, Note]]:
 
 
 def _time_points(task: Task) -> tuple[tuple[Volume, ...], list[Note]]:
-    """Return the volumes of a dynamic series in the order of time, and why there are none; files are read one by one.
+    """Return the volumes of a dynamic in the order of time, and why there are none; files are read one by one.
 
-    All of them at once would take half as much memory again.
+    All of them at once would take half as much memory again. Time points are stacks of one series, or a series each.
     """
     files = task.inputs.get(Role.DYNAMIC, ())
     if not files:
@@ -348,7 +370,8 @@ def _time_points(task: Task) -> tuple[tuple[Volume, ...], list[Note]]:
         return read_instance(places[uid])
 
     try:
-        stacks = split(headers)
+        by_series = itertools.groupby(sorted(headers, key=_series_uid), key=_series_uid)
+        stacks = [stack for _uid, of_series in by_series for stack in split(list(of_series))]
         number = task.stacks.get(Role.DYNAMIC, 1)
         _chosen(stacks, number)
         found = time_points(stacks, number)
@@ -356,6 +379,10 @@ def _time_points(task: Task) -> tuple[tuple[Volume, ...], list[Note]]:
         return read_time_points(found, instance_of, largest_bytes=largest_bytes), []
     except VolumeError as error:
         return (), [Note(error.code, f"{Role.DYNAMIC} series: {error.text}")]
+
+
+def _series_uid(header: Dataset) -> str:
+    return str(header.SeriesInstanceUID)
 
 
 def _chosen(stacks: Sequence[Stack], number: int) -> Stack:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from node.analysis.brought import Brought
 from node.analysis.recognition import recognized
 from node.findings import EarlierLesion, EarlierResult, Findings, LesionFindings, Location, Side
 from tests.report.builders import LESION, LESION_MM, WITH_LESION
@@ -158,3 +159,58 @@ def test_of_two_earlier_results_with_one_identifier_the_newer_one_holds_it():
         ("PVM lesion 1", "2.25.81"),
     ]
     assert (only_older.tracking_identifier, only_older.tracking_uid) == ("PVM lesion 2", None)
+
+
+def brought(x_mm: float, *, looked_at: bool = True, uid: str = THEN.tracking_uid) -> dict[str, Brought]:
+    """That the images of the earlier study were registered, and its lesion lies so far beside the present one."""
+    x, y, z = LESION_MM
+    return {"2.25.1": Brought((), {uid: (x + x_mm, y, z)}, frozenset({uid} if looked_at else ()))}
+
+
+def by_place(
+    *lesions: LesionFindings, there: dict[str, Brought], then: tuple[EarlierLesion, ...] = (replace(THEN, level=None),)
+) -> Findings:
+    return recognized(replace(WITH_LESION, lesions=lesions), (result(*then),), None, FRAME, there)
+
+
+def test_where_the_earlier_images_were_registered_the_place_decides_and_no_level_is_needed():
+    (near,) = by_place(now(level=None, long_axis_mm=12.0), there=brought(11.0)).lesions
+    (far,) = by_place(now(level=None, long_axis_mm=12.0), there=brought(12.0)).lesions  # 6 mm and half of 11 mm
+
+    assert near.prior is not None
+    assert (near.tracking_uid, near.prior.by, near.prior.confidence) == ("2.25.72", "registration", "medium")
+    assert near.prior.basis == "11 mm apart after registration of the earlier images"
+    assert (far.prior, far.tracking_uid) == (None, None)
+
+
+@pytest.mark.parametrize(("level", "x_mm"), [("L3", 2.0), ("L4", 20.0)])
+def test_where_place_and_vertebra_say_different_things_nothing_is_recognized(level: str, x_mm: float):
+    (lesion,) = by_place(now(level=level), there=brought(x_mm), then=(THEN,)).lesions
+
+    assert lesion.prior is None
+
+
+def test_a_lesion_near_two_places_or_on_the_other_side_is_recognized_as_neither():
+    twin = replace(THEN, level=None, tracking_identifier="PVM lesion 3", tracking_uid="2.25.73")
+    places = {**brought(3.0)["2.25.1"].places, **brought(-3.0, uid="2.25.73")["2.25.1"].places}
+
+    (of_two,) = by_place(
+        now(level=None), there={"2.25.1": Brought((), places)}, then=(replace(THEN, level=None), twin)
+    ).lesions
+    (other_side,) = by_place(now(level=None, side=Side.RIGHT), there=brought(0.0)).lesions
+
+    assert (of_two.prior, other_side.prior) == (None, None)
+
+
+def test_a_place_is_called_empty_only_where_it_was_looked_at_and_no_candidate_is_near():
+    empty = [
+        by_place(*lesions, there=there).registrations[0].empty
+        for lesions, there in (
+            ((), brought(0.0)),
+            ((), brought(0.0, looked_at=False)),
+            ((now(level=None),), brought(40.0)),
+            ((now(level=None, side=Side.RIGHT),), brought(0.0)),  # nobody knows, but something is there
+        )
+    ]
+
+    assert empty == [("2.25.72",), (), ("2.25.72",), ()]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,17 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from node import process
 from node.errors import GateError, RulingError, SpoolError
 from node.jobs.watch import RulingWatch
-from node.ledger import Arrivals, Deliveries, open_database
+from node.ledger import Deliveries, open_database
 from node.ledger.ledger import Ledger
 from node.ledger.rulings import Rulings
 from node.records import RECALL_NOTE, ResultRecord
 from node.rulings import Decisions
 from node.settings import Settings
-from node.spool import Results
+from node.spool import Results, Spool
 from node.takeout import export
-from tests.builders import part10
+from tests.builders import mr, part10, receive
 from tests.cli.test_cli import run
-from tests.ledger.test_ledger import FIRST, close
+from tests.ledger.test_ledger import close
 from tests.report.builders import built, everything, name, value
 
 __all__ = ["run"]  # a fixture
@@ -41,12 +42,23 @@ class Desk:
         self.settings = Settings.checked({"node": {"data_dir": str(folder)}, "destination": [shelf]})
         self.database = open_database(folder / process.DATABASE)
         self.results = Results(folder / process.RESULTS)
-        Arrivals(self.database).enter([FIRST], now=1.0)
-        ledger = Ledger(self.database)
+        ledger, report = Ledger(self.database), made["sr"]
+        spool = Spool(folder / process.SPOOL, segment_bytes=1 << 20, spare=0)
+        list(spool.replay({}))
+        of_patient = {"PatientID": report.PatientID, "PatientName": report.PatientName, "Manufacturer": "of a scanner"}
+        receive(spool, ledger, mr(study=report.StudyInstanceUID, **of_patient), now=1.0)
+        spool.close()
         (job,) = close(ledger, now=2.0)
         self.job = str(job.id)
         records = [
-            ResultRecord(one.SOPInstanceUID, one.SOPClassUID, self.job, one.Modality.lower(), self._stored(name, one))
+            ResultRecord(
+                one.SOPInstanceUID,
+                one.SOPClassUID,
+                self.job,
+                one.Modality.lower(),
+                self._stored(name, one),
+                one.SeriesInstanceUID,
+            )
             for name, one in made.items()
         ]
         ledger.settle(self.job, "findings", records, {"shelf": {"seg", "sr"}}, now=3.0, review=True)
@@ -143,25 +155,44 @@ def named(note: Dataset) -> dict[str, tuple[str, str]]:
     }
 
 
-def test_a_recall_names_all_that_was_sent_though_only_the_report_that_was_sent_is_still_on_disk(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
-    decisions = Decisions(desk.settings)
-    decisions.approve(desk.job, **WHO)
+def sent_and_lost(folder: Path, *, but: str = "", images: bool = True) -> tuple[Desk, Dataset]:
+    """Return a desk whose results were sent, with their report; the last of a role is still on disk, no other."""
+    desk = Desk(folder)
+    Decisions(desk.settings).approve(desk.job, **WHO)
     with desk.database.begin() as connection:
-        connection.execute("UPDATE delivery SET attempts = 1")  # sent
-    for file in list(desk.results.root.iterdir()):
-        if dcmread(file).get("VerificationFlag") != "VERIFIED":  # the other report was never sent
-            file.unlink()
+        connection.execute("UPDATE delivery SET attempts = 1")
+    results = Rulings(desk.database).results(desk.job)
+    report = dcmread(desk.results.path_of(results[-1].path))
+    kept = [one.path for one in results if one.role == but][-1:]
+    for one in results:
+        if one.path not in kept:
+            desk.results.drop(one.path)
+    if not images:
+        shutil.rmtree(folder / process.SPOOL)
+    return desk, report
 
-    decisions.recall(desk.job, title="patient-safety", name="Curie^Marie", text="wrong side")
 
-    made = {one.SOPInstanceUID: one for one in map(dcmread, desk.results.root.iterdir())}
-    (note,) = (one for one in made.values() if one.Modality == "KO")
-    (verified,) = (one for one in made.values() if one.get("VerificationFlag") == "VERIFIED")
-    sent = [one for one in built().values() if one.Modality == "SEG"]
-    assert named(note) == {one.SOPInstanceUID: (one.SOPClassUID, one.SeriesInstanceUID) for one in (*sent, verified)}
-    assert (note.PatientID, note.StudyInstanceUID) == (verified.PatientID, verified.StudyInstanceUID)
+@pytest.mark.parametrize("left", ["sr", "seg", "the images alone"])
+def test_a_recall_names_all_that_was_sent_by_whatever_is_left_that_says_whose_it_is(tmp_path: Path, left: str) -> None:
+    desk, report = sent_and_lost(tmp_path, but=left, images="images" in left)
+
+    Decisions(desk.settings).recall(desk.job, title="patient-safety", name="Curie^Marie", text="wrong side")
+
+    (note,) = (one for one in map(dcmread, desk.results.root.iterdir()) if one.Modality == "KO")
+    sent = [*(one for one in built().values() if one.Modality == "SEG"), report]
+    assert named(note) == {one.SOPInstanceUID: (one.SOPClassUID, one.SeriesInstanceUID) for one in sent}
+    of_patient = ("PatientID", "PatientName", "StudyInstanceUID", "Manufacturer", "SoftwareVersions")
+    assert [note[one].value for one in of_patient] == [report[one].value for one in of_patient]
     assert desk.owed().count(RECALL_NOTE) == 1
+
+
+def test_what_nobody_here_can_say_of_any_more_whose_it_is_cannot_be_recalled(tmp_path: Path) -> None:
+    desk, _ = sent_and_lost(tmp_path, images=False)
+
+    with pytest.raises(RulingError, match="have them hidden at the destinations themselves"):
+        Decisions(desk.settings).recall(desk.job, title="quality", name="Curie^Marie", text="wrong side")
+
+    assert RECALL_NOTE not in desk.owed()
 
 
 def test_who_decided_what_when_and_why_is_listed_and_the_log_of_the_node_is_told_that_it_was(

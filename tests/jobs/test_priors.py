@@ -8,18 +8,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from node.dicom.geometry import Geometry
 from node.dicom.identifiers import InstanceUID
 from node.findings import Findings, Location, Recognition
 from node.jobs import answers, priors, steps
+from node.jobs.registering import Present
+from node.ledger import Arrivals
 from node.ledger.ledger import Ledger
 from node.records import Predecessor, ResultRecord, Role
+from node.report.codes import SOURCE_SERIES
 from node.settings import AnalysisSettings, ReportSettings
 from node.spool import Results, Spool
-from tests.builders import part10
+from tests.analysis.phantom import volume
+from tests.builders import STUDY, part10
 from tests.jobs.test_rules_in_results import POST, PRE, Bench, site_rules
 from tests.report.builders import LESION, LESION_MM, MEASUREMENTS, WITH_LESION, built, evidence, items
 from tests.report.builders import value as value_of
@@ -225,12 +231,12 @@ def test_the_report_of_a_later_study_does_not_make_a_study_new(spool: Spool, led
 OTHER = "2.25.2000"
 
 
-def reported(bench: Bench) -> None:
+def reported(bench: Bench, made: Dataset | None = None) -> None:
     """Give the newest job its report."""
-    path = Results(bench.folder / "results").store(part10(report()))
+    path = Results(bench.folder / "results").store(part10(made or report()))
     row = bench.ledger.job_rows()[0]
-    made = ResultRecord(InstanceUID("2.25.9"), report().SOPClassUID, row.id, "sr", path)
-    bench.ledger.settle(row.id, "findings", [made], {}, now=bench.now)
+    kept = ResultRecord(InstanceUID("2.25.9"), report().SOPClassUID, row.id, "sr", path)
+    bench.ledger.settle(row.id, "findings", [kept], {}, now=bench.now)
 
 
 def jobs_of_two_studies(bench: Bench, **others: str) -> tuple[steps.Task, steps.Task]:
@@ -280,3 +286,76 @@ def test_a_job_is_not_told_of_reports_of_another_patient(spool: Spool, ledger: L
 
 def read_uid(one: steps.InputFile) -> str:
     return str(dcmread(one.open()).SOPInstanceUID)
+
+
+def outlined_on_post() -> Dataset:
+    """A report whose lesions were outlined on the post-contrast series of the bench."""
+    made = report(StudyInstanceUID=STUDY)
+    (source,) = {one.UID for one in items(made, "Imaging Measurements", "Measurement Group", SOURCE_SERIES.meaning)}
+    (series,) = (
+        one
+        for study in made.CurrentRequestedProcedureEvidenceSequence
+        for one in study.ReferencedSeriesSequence
+        if one.SeriesInstanceUID == source
+    )
+    (template, *_rest) = series.ReferencedSOPSequence
+    series.ReferencedSOPSequence = [deepcopy(template) for _ in range(6)]
+    for number, one in enumerate(series.ReferencedSOPSequence, 1):
+        one.ReferencedSOPInstanceUID = f"{STUDY}.2.{number}"
+    return made
+
+
+def test_a_job_is_given_the_images_that_an_earlier_report_speaks_of_while_all_of_them_are_held(
+    spool: Spool, ledger: Ledger, tmp_path: Path
+):
+    bench = Bench(spool, ledger, tmp_path)
+    bench.receive(1, **PRE)
+    bench.receive(2, **POST)
+    bench.job()
+    reported(bench, outlined_on_post())
+    for number in (1, 2):
+        bench.receive(number, **(PRE, POST)[number - 1], study=OTHER)
+    with_images, digest = bench.job(), bench.digest
+    Arrivals(ledger.database).expire(before_s=bench.now - 500)
+    bench.receive(3, Modality="CT", study=OTHER)  # reopens the study, and is not measured
+    without = bench.job()
+
+    (report_file,) = with_images.earlier
+    images = with_images.earlier_images[report_file.sha256]
+    assert [read_uid(one) for one in images] == [f"{STUDY}.2.{number}" for number in range(1, 7)]
+    assert steps.Task.from_json(with_images.as_json()) == with_images
+    assert (len(without.earlier), without.earlier_images) == (1, {})
+    assert bench.digest != digest
+
+
+def test_a_report_that_an_archive_sent_brings_its_images_as_well(spool: Spool, ledger: Ledger, tmp_path: Path):
+    bench = Bench(spool, ledger, tmp_path)
+    bench.receive(1, **PRE)
+    bench.receive(2, **POST)
+    bench.job()  # of which no report of ours comes
+    sent = outlined_on_post()
+    sent.PatientID, sent.IssuerOfPatientID = "SECRET-ID", ""
+    bench.receive_one(sent)
+    bench.receive(1, **PRE, study=OTHER)
+    bench.receive(2, **POST, study=OTHER)
+
+    task = bench.job()
+
+    assert [len(files) for files in task.earlier_images.values()] == [6]
+
+
+def test_images_that_cannot_be_read_any_more_stop_no_comparison_and_that_is_said(tmp_path: Path):
+    file = file_of(tmp_path, part10(report()))
+    images = {file.sha256: (replace(file, sha256="0" * 64),)}
+    task = steps.Task(
+        {Role.POST: []}, AnalysisSettings(), ReportSettings(), dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+        earlier=(file,), earlier_images=images,
+    )  # fmt: skip
+    nothing = np.zeros((4, 8, 8))
+    present = Present(volume(nothing, Geometry(np.eye(4), (4, 8, 8), "2.25.77")), nothing.astype(np.uint8), 1 << 20)
+
+    findings = priors.compared(NOW, task, header(), present)
+
+    assert findings.lesions[0].prior is not None  # by its vertebra
+    assert findings.registrations == ()
+    assert "PRI-6" in {one.code for one in findings.caveats}

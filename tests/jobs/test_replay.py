@@ -1,10 +1,8 @@
-"""A report made again: with the earlier result that it was compared with, and a report that there is no result."""
+"""A report that there is no result, made again; `test_registering` has one that was compared with an earlier one."""
 
 import datetime as dt
 import hashlib
-import shutil
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node import process
-from node.errors import ReplayError, SpoolError
+from node.errors import ReplayError
 from node.findings import Side
 from node.jobs import answers, steps
 from node.jobs.steps import Task
@@ -26,7 +24,6 @@ from node.settings import AnalysisSettings, ReportSettings, Settings
 from node.spool import Results
 from tests.builders import part10
 from tests.ledger.test_ledger import FIRST, close
-from tests.report.builders import items, value
 from tests.walk.test_laterality import study
 
 pytestmark = pytest.mark.slow
@@ -41,17 +38,6 @@ def files_of(folder: Path, instances: Sequence[Dataset]) -> list[steps.InputFile
         digest = hashlib.sha256(content).hexdigest()
         (folder / digest).write_bytes(content)
         made.append(steps.InputFile(folder / digest, digest))
-    return made
-
-
-def a_year_later(instances: Sequence[Dataset]) -> list[Dataset]:
-    """The same images as of a later study, in the same frame of reference."""
-    made = deepcopy(list(instances))
-    for one in made:
-        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
-            setattr(one, keyword, f"{one[keyword].value[:50]}.2")
-        one.StudyDate = str(int(one.StudyDate[:4]) + 1) + one.StudyDate[4:]
-        one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
     return made
 
 
@@ -87,42 +73,6 @@ def task_of(folder: Path, instances: Any, **others: Any) -> steps.Task:
     inputs = {role: files_of(folder, instances(role.value)) for role in (Role.PRE, Role.POST)}
     values = {"analysis": AnalysisSettings(segmenter="compartments"), "manifest": "1"} | others
     return steps.Task(inputs, report=ReportSettings(objects=("seg", "sr")), started=STARTED, **values)
-
-
-def done(task: steps.Task, work: Path) -> answers.Answer:
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    task.write(work)
-    steps.measure(str(work))
-    return steps.report(str(work))
-
-
-def test_a_lesion_keeps_its_track_in_a_later_study_and_a_replay_gives_the_same(desk: Desk, tmp_path: Path) -> None:
-    before = study("HFS", Side.LEFT)
-    work = tmp_path / "work"
-    first = done(task_of(tmp_path, before.of), work)
-    (sr,) = (dcmread(work / one["file"]) for one in first["objects"] if one["role"] == "sr")
-    earlier = files_of(tmp_path, [sr])
-
-    task = task_of(tmp_path, lambda kind: a_year_later(before.of(kind)), earlier=tuple(earlier))
-    answer = done(task, work)
-    later = desk.settle(task, answer, work)
-    again = replay(desk.settings, later.SOPInstanceUID)
-    earlier[0].path.write_bytes(b"")
-
-    assert answer["faults"] == []
-    tracks = [
-        [value(one) for one in items(report, "Imaging Measurements", "Measurement Group", "Tracking Unique Identifier")]
-        for report in (sr, later)
-    ]
-    assert tracks[0][0] == tracks[1][0]  # the lesion
-    assert tracks[0][1:] != tracks[1][1:]  # the muscles are those of each study
-    (change,) = (value(one) for one in items(later, "Qualitative Evaluations", "Description of Change"))
-    assert "0 mm apart in one frame of reference; confidence high" in str(change)
-    assert "(+0 %)" in str(change)
-    assert (again.differences, again.compared > 100) == ((), True)
-    with pytest.raises(SpoolError):  # a job would go on without the earlier result, a replay does not
-        replay(desk.settings, later.SOPInstanceUID)
 
 
 def told_that_there_is_no_result(desk: Desk, folder: Path) -> tuple[Task, Dataset]:

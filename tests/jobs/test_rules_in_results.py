@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from pydicom.dataset import Dataset
 
 from node.completion import QuietPeriod, Watcher, read_table
 from node.findings import Findings, Outcome
@@ -39,21 +40,24 @@ class Engine:
 class Bench:
     """A study of two series that becomes a job, by one rule table or another; `digest` is that of the last job."""
 
-    def __init__(self, spool: Spool, ledger: Ledger, folder: Path) -> None:
+    def __init__(self, spool: Spool, ledger: Ledger, folder: Path, settings: Settings | None = None) -> None:
         self.spool, self.ledger, self.folder = spool, ledger, folder
         self.now = 100.0
         engine: Any = Engine()
         self.pipeline = Pipeline(
-            engine, ledger, SpoolReader(spool.root), Results(folder / "results"), Settings(), work=folder / "work",
-            quarantine=Results(folder / "quarantine"), cancel=CancelWatch(engine),
+            engine, ledger, SpoolReader(spool.root), Results(folder / "results"), settings or Settings(),
+            work=folder / "work", quarantine=Results(folder / "quarantine"), cancel=CancelWatch(engine),
         )  # fmt: skip
 
     def receive(self, number: int, **attributes: Any) -> None:
         for dataset in series_of(number, **attributes):
-            content = part10(dataset)
-            head_length = len(content) - len(data_set_bytes(content))
-            header = record(self.spool, content, origin_of(dataset), head_length=head_length, now=self.now)
-            Arrivals(self.ledger.database).enter([header.received(contradicts=False)], now=self.now)
+            self.receive_one(dataset)
+
+    def receive_one(self, dataset: Dataset) -> None:
+        content = part10(dataset)
+        head_length = len(content) - len(data_set_bytes(content))
+        header = record(self.spool, content, origin_of(dataset), head_length=head_length, now=self.now)
+        Arrivals(self.ledger.database).enter([header.received(contradicts=False)], now=self.now)
 
     def job(self, rules: Path | None = None) -> steps.Task:
         """Close the study by a rule table, and return what its job was told to measure."""

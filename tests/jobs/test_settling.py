@@ -47,9 +47,13 @@ def test_a_queued_job_that_is_cancelled_is_settled_at_once_and_its_study_can_be_
     bench.start().kill()  # it has made the queue's tables
     job = made_job(bench)
 
-    assert console(bench).cancel(job)
+    assert console(bench).cancel(job, by="Curie M")
+    assert not console(bench).cancel(job)
 
     assert outcome(bench, job) == "cancelled"
+    assert [(one.subject, one.what, one.who) for one in console(bench).acts(since_s=0.0)] == [
+        (job, "cancelled", "Curie?M")
+    ]
     assert can_be_dropped(bench)
 
 

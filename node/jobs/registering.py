@@ -1,0 +1,90 @@
+"""Registering: reads the earlier images that a job was given, and brings the lesions outlined on them into the study.
+
+It runs in the sandboxed step, for an archive may have sent what it reads. What cannot be read, or is not what the
+earlier report speaks of, is left alone: recognition then does without it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from node.dicom.dynamics import time_points
+from node.dicom.identifiers import InstanceUID
+from node.dicom.stacks import split
+from node.dicom.volumes import Volume, read_volume
+from node.errors import SpoolError
+from node.findings import EarlierResult
+
+if TYPE_CHECKING:
+    from node.analysis.brought import Brought
+    from node.jobs.steps import InputFile
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Present:
+    """The series of a study that earlier ones are registered with.
+
+    Parameters
+    ----------
+    volume : Volume
+        The post-contrast series.
+    muscles : ndarray of uint8
+        On its grid, as it was acquired: those that were searched for foci.
+    largest_bytes : int
+        Memory that the volume of an earlier series may take.
+    """
+
+    volume: Volume
+    muscles: npt.NDArray[np.uint8]
+    largest_bytes: int
+
+
+def brought(result: EarlierResult, files: Sequence["InputFile"], header: Dataset, present: Present) -> "Brought | None":
+    """Return where the lesions of an earlier result would lie now; None if its images are not there, or make no volume.
+
+    Parameters
+    ----------
+    files : sequence of InputFile
+        The instances of the series on which the lesions were outlined.
+    header : Dataset
+        Of an instance of the study, to tell the patient by.
+
+    Raises
+    ------
+    SpoolError
+        If one is gone from the disk, or is not what it was.
+    """
+    from node.analysis.brought import bring_lesions  # scipy, SimpleITK: only where a step runs
+
+    if not files or not result.lesions:
+        return None
+    then = _volume(files, result, header, present.largest_bytes)
+    return None if then is None else bring_lesions(result.lesions, then, present.volume, present.muscles)
+
+
+def _volume(files: Sequence["InputFile"], result: EarlierResult, header: Dataset, largest_bytes: int) -> Volume | None:
+    """Return the volume that instances make; of a dynamic the last time point."""
+    from node.report.earlier import is_of_patient  # highdicom: only where a step runs
+
+    places: dict[InstanceUID, InputFile] = {}
+    headers = []
+    try:
+        for one in files:
+            found = dcmread(one.open(), stop_before_pixels=True)
+            places[InstanceUID(str(found.SOPInstanceUID))] = one
+            headers.append(found)
+        if any(str(one.StudyInstanceUID) != result.study or not is_of_patient(one, header) for one in headers):
+            return None
+        stacks = split(headers)
+        if len(time_points(stacks, 1)) < len(stacks):
+            return None  # nobody can say on which of several volumes the lesions were outlined
+        return read_volume(stacks[-1], lambda uid: dcmread(places[uid].open()), largest_bytes=largest_bytes)
+    except SpoolError:
+        raise
+    except Exception:  # what peers send may break pydicom anywhere, and volumes have faults; it is not registered then
+        return None
