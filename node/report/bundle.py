@@ -15,6 +15,7 @@ from node.report import gate
 from node.report.document import observer, report
 from node.report.keyimages import Page, draw_pages, key_images, key_objects
 from node.report.maps import enhancement_map
+from node.report.onimages import coordinates
 from node.report.outlines import outlines
 from node.report.pdf import pdf_report
 from node.report.provenance import KEY_IMAGES, KEY_OBJECTS, MAP, OUTLINES, PDF, REPORT, Provenance
@@ -156,7 +157,7 @@ def _objects(
     later = _companions(measurement, study, provenance, wanted, drawn, captures)
     told = report(
         findings, study, segments, provenance, derived=derived, illustrations=illustrations,
-        companions=[one.dataset for one in later],
+        outlines=coordinates(measurement, study), companions=[one.dataset for one in later],
     )  # fmt: skip
     made.append(ResultObject(ResultRole.SR, REPORT.name, told))
     return [*made, *later]

@@ -87,6 +87,7 @@ PRIVATE_MEANINGS: Mapping[str, str] = MappingProxyType(
         "PVM078": "By level, side and depth, not registered",
         "PVM079": "As told by the earlier result",
         "PVM080": "Difference of two results",
+        "PVM081": "By its place after registration of the earlier images",
     }
 )
 
@@ -252,6 +253,7 @@ NOT_INCREASED = _private("PVM016")
 RECOGNIZED = _private("PVM076")
 BY_PLACE = _private("PVM077")
 BY_LEVEL_AND_DEPTH = _private("PVM078")
+BY_REGISTRATION = _private("PVM081")
 
 PROCESSING_SUMMARY = Code("111017", "DCM", "CAD Processing and Findings Summary")
 ALL_WITHOUT_FINDINGS = Code("111241", "DCM", "All algorithms succeeded; without findings")  # CID 6047

@@ -49,6 +49,7 @@ def report(
     *,
     derived: Sequence[Dataset] = (),
     illustrations: Mapping[int | None, Dataset] = MappingProxyType({}),
+    outlines: Mapping[str, hd.sr.CoordinatesForMeasurement] = MappingProxyType({}),
     companions: Sequence[Dataset] = (),
 ) -> Dataset:
     """Return the SR that tells `findings`, and refers to the segments of `segmentations`.
@@ -59,12 +60,14 @@ def report(
         Images made from the sources: parametric map and key images.
     illustrations : mapping of int or None to Dataset
         Key images by the number of their lesion; None: that of the examination.
+    outlines : mapping of str to CoordinatesForMeasurement
+        Where regions are seen on an image, by their Tracking Identifiers.
     companions : sequence of Dataset
         The other result objects, which no content item leads to: all that was made for the request is in the evidence.
     """
     return document(
         REPORT,
-        groups(findings, segmentations, provenance, illustrations),
+        groups(findings, segmentations, provenance, illustrations, outlines),
         study.series,
         study,
         provenance,

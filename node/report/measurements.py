@@ -19,7 +19,17 @@ Group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations | hd.sr.Measure
 
 _EXAMINATION = "PVM exam"  # Tracking Identifier of the group that stands for the examination
 _CURVES = {"persistent": codes.PERSISTENT, "plateau": codes.PLATEAU, "wash-out": codes.WASHOUT}
-_RECOGNITIONS = {"high": codes.BY_PLACE, "medium": codes.BY_LEVEL_AND_DEPTH}
+# Inferred from an outline, too (TID 320). OHIF 3.13 shows no other number of a group, and no report that has none.
+_SHOWN = (
+    (codes.VOLUME, codes.SUM_OF_VOXELS),
+    (codes.LONG_AXIS, codes.IN_PLANE_DIAMETERS),
+    (codes.ENHANCEMENT, codes.MEDIAN),
+)
+_RECOGNITIONS = {
+    "place": codes.BY_PLACE,
+    "registration": codes.BY_REGISTRATION,
+    "level": codes.BY_LEVEL_AND_DEPTH,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +50,26 @@ def groups(
     segmentations: Mapping[Kind, Dataset],
     provenance: Provenance,
     illustrations: Mapping[int | None, Dataset],
+    outlines: Mapping[str, hd.sr.CoordinatesForMeasurement],
 ) -> list[Group]:
     """Return the groups of "Imaging Measurements": lesions, muscles, or one for the examination.
 
     All are of one template, TID 1411 if every one has its segment and TID 1501 otherwise, because PixelMed decides
     the template per container and reports errors for a mixture. An examination without regions still has a group:
     highdicom and OHIF open no report without.
+
+    `outlines` are the coordinates of regions, by their Tracking Identifiers.
     """
     muscles = (_muscle(muscle, findings.levels) for muscle in findings.muscles)
     planned = [*map(_lesion, findings.lesions), *muscles] or [_examination(findings)]
     segments = _referenced_segments(segmentations)
     regional = all(group.tracking_identifier in segments for group in planned)
     if not regional:
-        return [_built(group, provenance, None) for group in planned]
+        return [_built(group, provenance, None, outlines.get(group.tracking_identifier)) for group in planned]
     built = []
     for group in planned:
-        built.append(_built(group, provenance, segments[group.tracking_identifier]))
+        segment, outline = segments[group.tracking_identifier], outlines.get(group.tracking_identifier)
+        built.append(_built(group, provenance, segment, outline))
         if image := illustrations.get(group.lesion):
             built[-1][0].ContentSequence.append(_illustration(image))  # TID 1411 row 13; highdicom has no argument
     return built
@@ -111,7 +125,7 @@ def _drained(lesion: LesionFindings) -> tuple[tuple[Code, Code], ...]:
 def _recognized(lesion: LesionFindings) -> tuple[tuple[Code, Code], ...]:
     if lesion.prior is None:
         return ()
-    return ((codes.RECOGNIZED, _RECOGNITIONS[lesion.prior.confidence]),)
+    return ((codes.RECOGNIZED, _RECOGNITIONS[lesion.prior.by]),)
 
 
 def _vascularity(lesion: LesionFindings) -> tuple[tuple[Code, Code], ...]:
@@ -147,34 +161,42 @@ def _examination(findings: Findings) -> _Group:
     return _Group(_EXAMINATION, codes.MUSCLE, None, evaluations=((codes.SERIES_QUALITY, quality(findings)),))
 
 
-def _built(group: _Group, provenance: Provenance, segment: hd.sr.ReferencedSegment | None) -> Group:
+def _built(
+    group: _Group,
+    provenance: Provenance,
+    segment: hd.sr.ReferencedSegment | None,
+    outline: hd.sr.CoordinatesForMeasurement | None,
+) -> Group:
     tracking = hd.sr.TrackingIdentifier(provenance.tracking_uid(group.tracking_identifier), group.tracking_identifier)
     laterality = None if group.side is None else LATERALITY[group.side]
+    numbers = {one: _measured(one, one.value) for one in group.quantities if one.value is not None}
     content: dict[str, Any] = {
         "tracking_identifier": tracking,
         "finding_type": group.finding,
         "finding_sites": [hd.sr.FindingSite(codes.DEEP_BACK_MUSCLE, laterality, group.vertebra)],
-        "measurements": _measured(group.quantities),
+        "measurements": [*numbers.values()],
         "qualitative_evaluations": [hd.sr.QualitativeEvaluation(name, value) for name, value in group.evaluations],
     }
+    built: Group
     if segment is None:
-        return hd.sr.MeasurementsAndQualitativeEvaluations(**content)
-    return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **content)
+        built = hd.sr.MeasurementsAndQualitativeEvaluations(**content)
+    else:
+        built = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **content)
+    for quantity, number in numbers.items():
+        if outline is not None and (quantity.name, quantity.how) in _SHOWN:
+            number[0].ContentSequence.append(outline)  # TID 1419 is extensible, but highdicom takes none with a segment
+    return built
 
 
-def _measured(quantities: Sequence[Quantity]) -> list[hd.sr.Measurement]:
-    return [
-        hd.sr.Measurement(
-            one.name,
-            rounded(one.value),
-            one.unit,
-            derivation=one.how if one.how in DERIVATIONS else None,
-            method=None if one.how in DERIVATIONS else one.how,
-            finding_sites=_site(one),
-        )
-        for one in quantities
-        if one.value is not None
-    ]
+def _measured(one: Quantity, value: float) -> hd.sr.Measurement:
+    return hd.sr.Measurement(
+        one.name,
+        rounded(value),
+        one.unit,
+        derivation=one.how if one.how in DERIVATIONS else None,
+        method=None if one.how in DERIVATIONS else one.how,
+        finding_sites=_site(one),
+    )
 
 
 def _site(quantity: Quantity) -> list[hd.sr.FindingSite] | None:

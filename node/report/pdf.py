@@ -2,9 +2,11 @@
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from xml.sax.saxutils import escape
 
 import highdicom as hd
+import reportlab
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
@@ -13,6 +15,8 @@ from reportlab.lib.colors import HexColor, black, white
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
+from reportlab.pdfbase.pdfmetrics import registerFont
+from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Frame, KeepInFrame, PageBreak, Paragraph, Spacer, Table
 from reportlab.platypus import Image as Placed
@@ -32,12 +36,19 @@ _AMBER, _PALE = HexColor("#ffc800"), HexColor("#f0f0f0")
 _JPEG_QUALITY = 88  # chosen: text in the pictures stays clean
 _MOST_PICTURES = 2  # of lesions, on the second page
 
-_BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=9, leading=11.5)
-_SMALL = ParagraphStyle("small", _BODY, fontSize=7.5, leading=9.2)
-_HEAD = ParagraphStyle("head", _BODY, fontName="Helvetica-Bold", fontSize=11, leading=14, spaceBefore=5, spaceAfter=2)
-_SUMMARY = ParagraphStyle("summary", _BODY, fontName="Helvetica-Bold", fontSize=11.5, leading=14.5)
-_LABEL = ParagraphStyle("label", _BODY, fontSize=7, leading=9)
-_IDENTITY = ParagraphStyle("identity", _BODY, fontName="Helvetica-Bold", fontSize=9.5, leading=11.5, splitLongWords=1)
+# Embedded, so that lines have the same width on every desk. Bitstream Vera comes with reportlab, under a licence of its
+# own that asks for nothing here; a font of the same name that the machine has would make other bytes.
+_FONTS = Path(reportlab.__file__).parent / "fonts"
+_PLAIN, _BOLD = TTFont("Vera", _FONTS / "Vera.ttf"), TTFont("Vera-Bold", _FONTS / "VeraBd.ttf")
+registerFont(_PLAIN)
+registerFont(_BOLD)
+
+_BODY = ParagraphStyle("body", fontName=_PLAIN.fontName, fontSize=8, leading=10.5)
+_SMALL = ParagraphStyle("small", _BODY, fontSize=6.8, leading=8.6)
+_HEAD = ParagraphStyle("head", _BODY, fontName=_BOLD.fontName, fontSize=9.5, leading=12.5, spaceBefore=5, spaceAfter=2)
+_SUMMARY = ParagraphStyle("summary", _BODY, fontName=_BOLD.fontName, fontSize=10, leading=13.5)
+_LABEL = ParagraphStyle("label", _BODY, fontSize=6.5, leading=8.5)
+_IDENTITY = ParagraphStyle("identity", _BODY, fontName=_BOLD.fontName, fontSize=8.3, leading=10.5, splitLongWords=1)
 
 
 def pdf_report(findings: Findings, pages: Sequence[Page], study: Study, provenance: Provenance) -> Dataset:
@@ -90,13 +101,14 @@ def _written(findings: Findings, pages: Sequence[Page], study: Study, provenance
         for y in (height - margin - band + 2 * mm, margin - 2 * mm):
             canvas.rect(margin, y, frame_width, band - 2 * mm, stroke=0, fill=1)
         canvas.setFillColor(black)
-        canvas.setFont("Helvetica-Bold", 11)
+        canvas.setFont(_BOLD.fontName, 10)
         canvas.drawCentredString(width / 2, height - margin - band + 4 * mm, "INVESTIGATIONAL - NOT FOR DIAGNOSTIC USE")
-        canvas.setFont("Helvetica", 8)
+        canvas.setFont(_PLAIN.fontName, 7)
         canvas.drawString(margin + 2 * mm, margin + 0.5 * mm, made_by)
         canvas.drawRightString(width - margin - 2 * mm, margin + 0.5 * mm, f"page {document.page}")
 
-    document = BaseDocTemplate(buffer, pagesize=A4, invariant=1, title=_TITLE, author=provenance.settings.model)
+    about = {"title": _TITLE, "author": provenance.settings.model}
+    document = BaseDocTemplate(buffer, pagesize=A4, invariant=1, initialFontName=_PLAIN.fontName, **about)
     frame = Frame(margin, margin + band, frame_width, frame_height, 0, 0, 0, 0)
     document.addPageTemplates([PageTemplate("page", [frame], onPage=furniture)])
     room = (frame_width, frame_height - 1)
@@ -115,7 +127,7 @@ def _written(findings: Findings, pages: Sequence[Page], study: Study, provenance
 
 def _result(findings: Findings, pages: Sequence[Page], study: Study, width: float) -> list[Flowable]:
     told: list[Flowable] = [
-        Paragraph(_TITLE, ParagraphStyle("title", _HEAD, fontSize=16, leading=20)),
+        Paragraph(_TITLE, ParagraphStyle("title", _HEAD, fontSize=14, leading=18)),
         _patient(study, width),
         Spacer(0, 3 * mm),
         _said(wording.summary(findings), _SUMMARY),
@@ -176,7 +188,8 @@ def _patient(study: Study, width: float) -> Table:
     )
     written = [[_said(label, _LABEL) for label, _text in cells], [_said(text, _IDENTITY) for _label, text in cells]]
     table = Table(written, [share * width for share in (0.32, 0.23, 0.13, 0.13, 0.19)])
-    table.setStyle([("BACKGROUND", (0, 0), (-1, -1), _PALE), ("VALIGN", (0, 0), (-1, -1), "TOP"),
+    table.setStyle([("FONT", (0, 0), (-1, -1), _PLAIN.fontName),  # else a table asks for Helvetica, and writes nothing
+                    ("BACKGROUND", (0, 0), (-1, -1), _PALE), ("VALIGN", (0, 0), (-1, -1), "TOP"),
                     ("BOTTOMPADDING", (0, 0), (-1, 0), 0), ("TOPPADDING", (0, 1), (-1, 1), 0)])  # fmt: skip
     return table
 
@@ -194,24 +207,16 @@ def _date(value: object) -> str:
 
 def _shown(study: Study, value: object) -> str:
     text = "" if value is None else str(value)
-    readable = study.received_set is None and text.isprintable() and _in_font(text)
+    in_font = all(ord(one) in _BOLD.face.charToGlyph for one in text)
+    readable = study.received_set is None and text.isprintable() and in_font
     return text if readable else "as in the DICOM header"
-
-
-def _in_font(text: str) -> bool:
-    """Return whether Helvetica has every character: those of Windows-1252."""
-    try:
-        text.encode("cp1252")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Table:
     table = Table(
         [[*row] for row in rows], [28 * mm, 22 * mm, 22 * mm, 34 * mm, 50 * mm], rowHeights=4.6 * mm, hAlign="LEFT"
     )
-    table.setStyle([("FONT", (0, 0), (-1, -1), "Helvetica", 8.5), ("FONT", (0, 0), (-1, 0), "Helvetica-Bold", 8.5),
+    table.setStyle([("FONT", (0, 0), (-1, -1), _PLAIN.fontName, 7.5), ("FONT", (0, 0), (-1, 0), _BOLD.fontName, 7.5),
                     ("ALIGN", (1, 0), (3, -1), "RIGHT"), ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
                     ("ROWBACKGROUNDS", (0, 1), (-1, -1), (white, _PALE)),
                     ("LINEBELOW", (0, 0), (-1, 0), 0.5, black)])  # fmt: skip

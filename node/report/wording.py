@@ -96,8 +96,13 @@ def comparison(findings: Findings) -> str:
     ]
     if not _is_judged(findings):
         return f"Earlier results of this node: {', '.join(listed)}. Not compared: no foci were looked for."
+    studies = {one.study for one in findings.registrations if one.succeeded}
+    registered = [_day(one.study_date) for one in findings.earlier if one.study in studies]
+    which = f"The images of {', '.join(registered)} were registered with these"
+    if not registered:
+        which = "Nothing was registered between studies"
     return (
-        f"Compared with earlier results of this node: {', '.join(listed)}. Nothing was registered between studies, and "
+        f"Compared with earlier results of this node: {', '.join(listed)}. {which}, and "
         "how far values differ without a change of the patient is not known."
     )
 
@@ -107,9 +112,10 @@ def changes(findings: Findings) -> list[str]:
     if not findings.earlier or not _is_judged(findings):
         return []
     newest = _day(findings.earlier[0].study_date)
+    empty = {uid for one in findings.registrations if one.study == findings.earlier[0].study for uid in one.empty}
     return [
         *(_change(one, one.prior) if one.prior else _unrecognized(one) for one in findings.lesions),
-        *(_not_seen(one, newest) for one in findings.unrecognized),
+        *(_not_seen(one, newest, is_empty=one.tracking_uid in empty) for one in findings.unrecognized),
     ]
 
 
@@ -148,13 +154,14 @@ def _unrecognized(now: LesionFindings) -> str:
     )
 
 
-def _not_seen(then: EarlierLesion, day: str) -> str:
+def _not_seen(then: EarlierLesion, day: str, *, is_empty: bool) -> str:
     facts = [f"at {then.level}" if then.level else "level not determined"]
     if then.long_axis_mm is not None:
         facts.append(f"{then.long_axis_mm:.0f} mm")
+    there = " Where it lay, as far as registration tells, this examination has no candidate." if is_empty else ""
     return (
         f"{then.tracking_identifier} of {day} ({then.side}, {', '.join(facts)}): recognized as no lesion of this "
-        "examination. That does not mean that it is gone."
+        f"examination.{there} That does not mean that it is gone."
     )
 
 

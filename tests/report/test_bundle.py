@@ -176,7 +176,7 @@ def test_a_report_stays_small():
     sr: Dataset = everything("levels and a suspicion by EMG")["sr"]
     sr.save_as(content)
 
-    assert len(content.getvalue()) < 100_000  # archives index the whole tree; highdicom's own library: 319 kB
+    assert len(content.getvalue()) < 110_000  # archives index the whole tree; highdicom's own library: 319 kB
 
 
 def test_every_object_carries_a_name_that_nobody_can_read_byte_for_byte():

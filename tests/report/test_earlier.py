@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset
 
 from node.delivery.fallback import fitted
 from node.dicom.moments import study_began
-from node.findings import EarlierResult, Findings, Location, Measurement, Recognition
-from node.report import gate
+from node.findings import EarlierResult, Findings, Gate, Location, Measurement, Recognition, Registration
+from node.report import gate, wording
 from node.report.earlier import is_of_patient, read_report
 from node.report.pages import draw_lesion
 from tests.report.builders import (
@@ -264,6 +264,27 @@ def test_the_change_is_said_in_words_with_what_was_not_recognized():
         "PVM lesion 1 of 2025-01-02 (left, level not determined, 12 mm): recognized as no lesion of this examination. "
         "That does not mean that it is gone.",
     ]
+
+
+def test_what_was_registered_is_said_and_that_a_place_that_was_looked_at_is_empty():
+    findings = compared_findings()
+    gates = (Gate("PRI-REG-2", 0.9, ">= 0.8 likeness of the backs", True),)
+    (lesion,) = findings.lesions
+    assert lesion.prior is not None
+    placed = replace(lesion, prior=replace(lesion.prior, by="registration"))
+
+    registered = replace(findings, lesions=(placed,), registrations=(Registration("2.25.61", gates, ("2.25.71",)),))
+    unsure = replace(findings, registrations=(Registration("2.25.61", (replace(gates[0], passed=False),)),))
+
+    assert "The images of 2025-01-02 were registered with these, and" in wording.comparison(registered)
+    assert "Nothing was registered between studies, and" in wording.comparison(unsure)
+    assert wording.changes(registered)[1].endswith(
+        "recognized as no lesion of this examination. Where it lay, as far as registration tells, this examination has "
+        "no candidate. That does not mean that it is gone."
+    )
+    assert "has no candidate" not in wording.changes(unsure)[1]
+    (said,) = items(group(objects(Measurement(registered, regions()))), "Recognized as the lesion of an earlier result")
+    assert value(said) == "By its place after registration of the earlier images"
 
 
 def test_the_earlier_report_is_other_evidence():

@@ -293,29 +293,67 @@ def test_a_lesion_is_outlined_in_each_slice_where_its_voxels_are() -> None:
     made = everything("findings with MRV")
     _point, *groups = items(made["outlines"], "Imaging Measurements", "Measurement Group")
 
-    polygons = [np.reshape(items(one, "Image Region")[0].GraphicData, (-1, 3)) for one in groups]
+    regions = [items(one, "Image Region")[0] for one in groups]
 
-    # Of builders.regions: rows 44 to 47 and columns 42 to 45 of slices 3 and 4; pixels of 2.5 mm, the first at -80 mm.
-    assert [set(polygon[:, 2]) for polygon in polygons] == [{12.0}, {16.0}]
-    for polygon in polygons:
-        assert (polygon.min(axis=0)[:2].tolist(), polygon.max(axis=0)[:2].tolist()) == ([23.75, 28.75], [33.75, 38.75])
-        assert len(polygon) == 5
+    # Of builders.regions: rows 44 to 47 and columns 42 to 45 of slices 3 and 4.
+    (series,) = evidence("post")
+    slices = [series.headers[index].SOPInstanceUID for index, _frame in series.slices]
+    assert [pointed_at(one) for one in regions] == slices[3:5]
+    for one in regions:
+        assert corners(one) == {(42.0, 44.0), (46.0, 44.0), (46.0, 48.0), (42.0, 48.0)}
     assert [value(items(one, "Tracking Identifier")[0]) for one in groups] == [
         "PVM lesion 1, outline 1",
         "PVM lesion 1, outline 2",
     ]
 
 
+def test_a_lesion_and_a_muscle_are_outlined_where_most_of_them_is_seen() -> None:
+    made = everything("findings with MRV")
+
+    outlines = {
+        value(items(group, "Tracking Identifier")[0]): [
+            child for number in group.ContentSequence if number.ValueType == "NUM" for child in items(number, "Source")
+        ]
+        for group in items(made["sr"], "Imaging Measurements", "Measurement Group")
+    }
+
+    assert all(outlines.values())  # OHIF 3.13 shows nothing of a report that has a group without
+    lesion = outlines["PVM lesion 1"]
+    assert {(one.RelationshipType, one.ValueType, one.GraphicType) for one in lesion} == {
+        ("INFERRED FROM", "SCOORD", "POLYLINE")
+    }
+    for one in lesion:
+        assert corners(one) == {(42.0, 44.0), (46.0, 44.0), (46.0, 48.0), (42.0, 48.0)}
+    assert len({pointed_at(one) for one in lesion}) == 1
+
+
+def corners(item: Dataset) -> set[tuple[float, float]]:
+    return {(column, row) for column, row in np.reshape(item.GraphicData, (-1, 2)).tolist()}
+
+
+def pointed_at(item: Dataset) -> str:
+    (image,) = item.ContentSequence
+    return str(image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+
+
 def no_frame(item: Dataset) -> None:
     item.ReferencedFrameOfReferenceUID = "2.25.1"
 
 
+def many_places(item: Dataset) -> None:
+    item.GraphicData = [*item.GraphicData, *item.GraphicData]
+
+
 def open_polygon(item: Dataset) -> None:
-    item.GraphicData = list(item.GraphicData)[:-3]
+    item.GraphicData = list(item.GraphicData)[:-2]
 
 
-def bent(item: Dataset) -> None:
-    item.GraphicData = [*list(item.GraphicData)[:5], 99.0, *list(item.GraphicData)[6:]]
+def beside(item: Dataset) -> None:
+    item.GraphicData = [one + 1000.0 for one in item.GraphicData]
+
+
+def on_another(item: Dataset) -> None:
+    item.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID = "2.25.1"
 
 
 def torn(item: Dataset) -> None:
@@ -327,18 +365,22 @@ def other_shape(item: Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seed", "message"),
+    ("which", "seed", "message"),
     [
-        (no_frame, "GATE-REFERENCE coordinates are in a frame of reference of none of the images"),
-        (open_polygon, "GATE-STRUCTURE an outline is not closed"),
-        (bent, "GATE-STRUCTURE an outline does not lie in a plane"),
-        (torn, "GATE-STRUCTURE coordinates are not three numbers each"),
-        (other_shape, "GATE-STRUCTURE we draw no ELLIPSOID"),
+        (0, no_frame, "GATE-REFERENCE coordinates are in a frame of reference of none of the images"),
+        (0, many_places, "GATE-STRUCTURE a point has more than one place"),
+        (-1, open_polygon, "GATE-STRUCTURE an outline is not closed"),
+        (-1, torn, "GATE-STRUCTURE coordinates are not 2 numbers each"),
+        (-1, other_shape, "GATE-STRUCTURE we draw no ELLIPSOID as SCOORD"),
+        (-1, beside, "GATE-RANGE coordinates lie beside their image"),
+        (-1, on_another, "GATE-REFERENCE coordinates are on none of the images"),
     ],
 )
-def test_an_outline_that_nobody_can_draw_does_not_leave(seed: Callable[[Dataset], None], message: str) -> None:
+def test_coordinates_that_nobody_can_draw_do_not_leave(
+    which: int, seed: Callable[[Dataset], None], message: str
+) -> None:
     made = deepcopy(everything("findings with MRV"))
-    seed(items(made["outlines"], "Imaging Measurements", "Measurement Group", "Image Region")[-1])
+    seed(items(made["outlines"], "Imaging Measurements", "Measurement Group", "Image Region")[which])
 
     found = gate.faults(tuple(made.values()), [header for one in evidence() for header in one.headers])
 

@@ -8,7 +8,7 @@ from pydicom.sr.codedict import codes as standard
 from node.report import codes
 from node.report.gate.reading import children, content, is_sr, name_of, text
 
-_COORDINATES = ("SCOORD", "SCOORD3D")  # a group with them is of TID 1410: it draws, and needs no segment
+_COORDINATES = ("SCOORD", "SCOORD3D")  # right below a group: it is of TID 1410, draws, and needs no segment
 
 
 def groups(made: Sequence[Dataset]) -> Iterator[str]:
@@ -60,4 +60,4 @@ def _refers(group: Dataset) -> bool:
 
 
 def _draws(group: Dataset) -> bool:
-    return any(text(item, "ValueType") in _COORDINATES for item in content(group))
+    return any(text(item, "ValueType") in _COORDINATES for item in group.get("ContentSequence", ()))
