@@ -15,7 +15,7 @@ from node.analysis.pictures import pictures_of
 from node.analysis.plexus import with_supply
 from node.analysis.regional import Signals, measure_regional
 from node.analysis.results import Tools, placed, refusal, regions_on, result
-from node.analysis.venography import Venography, check_coverage
+from node.analysis.venography import Venography, check_coverage, not_looked_at
 from node.analysis.verdict import Verdict
 from node.dicom.volumes import Volume
 from node.findings import Measurement, Note, Regions
@@ -28,7 +28,7 @@ def measure_post(post: Grid, mrv: Venography | None, verdict: Verdict, tools: To
     found = find_muscles(post.signal, np.ones(post.signal.shape, bool), post.spacing_mm, tools.segmenter, settings)
     verdict += found.verdict
     if verdict.refused:
-        return refusal(verdict, tools)
+        return refusal(verdict + not_looked_at(mrv), tools)
     box = box_of(found, post.spacing_mm)
     muscles, after, places = found.within(box), post.signal[box], tools.places(post, box)
     verdict += check_slices(muscles, places)

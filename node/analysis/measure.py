@@ -33,7 +33,7 @@ from node.analysis.reference import check_references
 from node.analysis.regional import Signals, measure_regional
 from node.analysis.results import Tools, placed, refusal, regions_on, result
 from node.analysis.threads import both
-from node.analysis.venography import Venography, check_coverage
+from node.analysis.venography import Venography, check_coverage, not_looked_at
 from node.analysis.verdict import Verdict
 from node.dicom.volumes import Volume
 from node.findings import Measurement, Note, StudyVolumes, Suspicion
@@ -91,7 +91,7 @@ def _measure(volumes: StudyVolumes, unreached: npt.NDArray[np.bool_] | None, too
         verdict += Verdict(gates=quality["mrv"].gates, caveats=(note,))
         mrv = None
     if verdict.refused:
-        return refusal(verdict, tools)
+        return refusal(verdict + not_looked_at(mrv), tools)
     there = None if mrv is None else Venography.of(mrv, volumes.velocity)
     if pre is None:
         return measure_post(of_body(post), there, verdict, tools)
@@ -118,12 +118,12 @@ def _measure_pair(
     fitted = pair(post, pre, settings)
     verdict, focal = verdict + fitted.verdict + check_joined(pre, post, fitted), focal + fitted.focal
     if verdict.refused:
-        return refusal(verdict, tools)
+        return refusal(verdict + not_looked_at(beside.mrv), tools)
     covered = fitted.covered if beside.reached is None else fitted.covered & beside.reached
     found = find_muscles(fitted.pre, covered, post.spacing_mm, tools.segmenter, settings)
     verdict += found.verdict
     if verdict.refused:
-        return refusal(verdict, tools)
+        return refusal(verdict + not_looked_at(beside.mrv), tools)
 
     box = box_of(found, post.spacing_mm)
     muscles, before, places = found.within(box), fitted.pre[box], tools.places(post, box)
@@ -134,13 +134,16 @@ def _measure_pair(
     )
     verdict, focal = verdict + compared.verdict, compared.focal
     after, difference = compared.post, compared.difference
-    if after is None or difference is None or verdict.refused:
-        volume = Signals(voxel_mm3=post.geometry.voxel_mm3)
-        regional = measure_regional(muscles, volume, volume, places, settings)
-        return refusal(verdict, tools, regional=regional, regions=regions_on(post, box, muscles.sides))
     vessels = None if vessels is None else vessels.within(box)
     near = None if vessels is None else vessels.share
+    there = None if vessels is None else vessels.as_acquired()
     unseen += Verdict() if vessels is None else check_coverage(vessels, muscles.sides, settings)
+    if after is None or difference is None or verdict.refused:
+        signals = Signals(voxel_mm3=post.geometry.voxel_mm3, vessels=near)
+        regional = measure_regional(muscles, signals, signals, places, settings)
+        regions = regions_on(post, box, muscles.sides, vessels=there)
+        inputs = () if near is None else ("mrv",)
+        return refusal(verdict + unseen, tools, inputs=inputs, regional=regional, regions=regions)
     fraction, misfit = fat_fraction_on(post, pre, beside.fat, fitted.movement)
     fraction = None if fraction is None else fraction[box]
     k = fat_to_muscle(before, fraction, difference.lean, muscles.body)
@@ -163,10 +166,7 @@ def _measure_pair(
     given = None if focal.refused else decision.grade(regional.sides, regional.levels, described, settings)
     measurement = result(
         ("pre", "post") + (("mrv",) if near is not None else ()), given, regional, lesions, verdict, tools,
-        regions_on(
-            post, box, muscles.sides, lesions, None if vessels is None else vessels.as_acquired(), difference.ratio,
-            parts=muscles.parts,
-        ),
+        regions_on(post, box, muscles.sides, lesions, there, difference.ratio, parts=muscles.parts),
     )  # fmt: skip
     return replace(measurement, pictures=pictures_of(scene, after, difference.ratio, lesions, vessels, regional))
 

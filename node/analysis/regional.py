@@ -20,6 +20,9 @@ from node.ports import PARTS, Array, Mask
 from node.settings import AnalysisSettings
 
 _PLAUSIBLE = 3.0  # median absolute deviations by which normal muscle differs from its median; docs/analysis.md, 10
+# Of these a level may be called diffuse. Psoas and quadratus lumborum belong to other nerves, no labels tell how good
+# their outlines are, and kidney taken for quadratus lumborum was called diffuse (TUM01, 2026-11-26).
+_JUDGED = (POSTERIOR, "multifidus", "erector spinae")
 _SIDES = ((1, Side.LEFT), (2, Side.RIGHT))  # labels of `Segmentation.muscles`
 
 Labels = npt.NDArray[np.uint8]
@@ -230,15 +233,15 @@ def _against_other_levels(
     enhances is diffuse all the same: against the least enhancement that is a measure.
     """
     usual = [one.findings.enhancement_pct for one in elsewhere if one.findings.enhancement_pct is not None]
-    if not usual or found.enhancement_pct is None or found.enhancing_fraction_pct is None:
+    rise, fraction = found.enhancement_pct, found.enhancing_fraction_pct
+    if not usual or rise is None or fraction is None:
         return found
     middle, least = float(np.median(usual)), asymmetry.least_enhancement_pct(settings)
-    rises = found.enhancement_pct / max(middle, least) > settings.diffuse_ratio
-    return replace(
-        found,
-        relative_enhancement=found.enhancement_pct / middle if middle >= least else None,
-        diffuse=rises and found.enhancing_fraction_pct > 100 * settings.diffuse_fraction,
-    )
+    compared = replace(found, relative_enhancement=rise / middle if middle >= least else None)
+    if found.muscle not in _JUDGED:
+        return compared
+    rises = rise / max(middle, least) > settings.diffuse_ratio
+    return replace(compared, diffuse=rises and fraction > 100 * settings.diffuse_fraction)
 
 
 def _median(image: Array | None, region: Mask) -> float | None:

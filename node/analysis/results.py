@@ -45,12 +45,17 @@ class Tools:
 
 
 def refusal(
-    verdict: Verdict, tools: Tools, *, regional: Regional = _NOTHING, regions: Regions = _NO_REGIONS
+    verdict: Verdict,
+    tools: Tools,
+    *,
+    inputs: tuple[str, ...] = (),
+    regional: Regional = _NOTHING,
+    regions: Regions = _NO_REGIONS,
 ) -> Measurement:
-    """Return the measurement that was not made, and why; with what is still valid."""
+    """Return the measurement that was not made, and why; with what is still valid, of the series `inputs`."""
     reasons = ", ".join(dict.fromkeys(one.code for one in (*tools.refusals, *verdict.refusals)))
     summary = f"Enhancement was not measured ({reasons})."
-    return Measurement(_findings(Outcome.REFUSED, summary, (), None, regional, (), verdict, tools), regions)
+    return Measurement(_findings(Outcome.REFUSED, summary, inputs, None, regional, (), verdict, tools), regions)
 
 
 def result(

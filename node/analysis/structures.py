@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from node.analysis.network import Class
+from node.analysis.network import PIXEL_MM, Class
 from node.analysis.seen import POSTERIOR, Codes, Seen
 from node.ports import PARTS, Array
 
@@ -15,6 +15,7 @@ _MUSCLES = {  # classes that one muscle has by its two sides
     "quadratus lumborum": (Class.QUADRATUS_LEFT, Class.QUADRATUS_RIGHT),
 }
 _COMPARTMENT = ("multifidus", "erector spinae")
+_SPINE_MM = 80.0  # from the canal to the end of a spine, chosen: a second one was seen in the dark before a belly
 _SIDES = np.zeros(256, np.uint8)  # of the posterior compartment, by label
 for _label, (_muscle, _side) in PARTS.items():
     _SIDES[_label] = {"left": 1, "right": 2}[_side] if _muscle in _COMPARTMENT else 0
@@ -26,8 +27,12 @@ def structures(seen: Seen) -> Codes:
     What was filled or closed within the compartment is of the muscle that is nearest: a lesion stays muscle.
     """
     labels = np.zeros(seen.classes.shape, np.uint8)
-    labels[np.isin(seen.classes, (Class.VERTEBRA, Class.SACRUM))] = BONE
-    labels[seen.classes == Class.CANAL] = CANAL
+    _, rows, columns = seen.classes.shape
+    row, column = np.ogrid[:rows, :columns]
+    middle = seen.middle[:, :, None, None]
+    near = np.hypot(row - middle[:, 0], column - middle[:, 1]) * PIXEL_MM <= _SPINE_MM
+    labels[np.isin(seen.classes, (Class.VERTEBRA, Class.SACRUM)) & near] = BONE
+    labels[(seen.classes == Class.CANAL) & near] = CANAL
     left = seen.lateral_mm > 0
     for label, (muscle, side) in PARTS.items():
         if muscle in _COMPARTMENT:

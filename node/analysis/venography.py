@@ -153,5 +153,13 @@ def check_coverage(vessels: Vessels, sides: npt.NDArray[np.uint8], settings: Ana
     return verdict + Verdict(caveats=(Note("MRV-5", text),))
 
 
+def not_looked_at(mrv: Volume | Venography | None) -> Verdict:
+    """Return what is to be said of an MRV beside series that were refused before vessels were looked for (MRV-1)."""
+    if mrv is None:
+        return Verdict()
+    text = "The series beside the MRV were refused before vessels were looked for: vascularity is not assessed."
+    return Verdict(caveats=(Note("MRV-1", text),))
+
+
 def _unused(reason: str) -> Verdict:
     return Verdict(caveats=(Note("MRV-3", f"{reason} Vascularity is not assessed."),))

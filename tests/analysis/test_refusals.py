@@ -11,7 +11,7 @@ from node.dicom.volumes import Volume
 from node.findings import Outcome, StudyVolumes
 from node.ports import Candidate
 from node.settings import AnalysisSettings
-from tests.analysis.phantom import Back, Scanner, acquisition, grid, head, pair, volume
+from tests.analysis.phantom import MUSCLE_CENTRE_MM, Back, Scanner, Tube, acquisition, grid, head, pair, volume
 from tests.analysis.running import RealBack, codes, read, run, shared_file
 
 SMALL = grid(spacing_mm=(4.0, 1.8, 1.8), size_mm=(40.0, 135.0, 190.0))
@@ -181,17 +181,36 @@ def test_a_study_of_which_no_series_makes_a_volume_is_refused():
 
 
 @pytest.mark.slow
-def test_a_series_without_contrast_is_refused_and_its_muscles_keep_their_volume():
-    back = Back(left=0.0, right=0.0)
+def test_a_series_without_contrast_is_refused_and_its_muscles_keep_their_volume_and_their_vessels():
+    x, y = MUSCLE_CENTRE_MM
+    back = Back(left=0.0, right=0.0, vessels=(Tube((x, y, -30.0), (x, y, 30.0), 1.8),))
     before, after = (
         Scanner(snr=30, seed=seed).acquire(lambda points: back.draw(points, contrast=False), SMALL) for seed in (1, 2)
     )
+    mrv = Scanner(snr=30, seed=3).acquire(
+        back.venography, grid(spacing_mm=(2.0, 1.2, 1.2), size_mm=(56.0, 135.0, 190.0))
+    )
 
-    findings = run(before, after).findings
+    measured = run(before, after, mrv)
 
+    findings, (left, right) = measured.findings, measured.findings.muscles
     assert findings.outcome is Outcome.REFUSED
     assert codes(findings) == {"ROLE-CONTRAST"}
     assert all(one.volume_mm3 > 10_000 and one.enhancement_pct is None for one in findings.muscles)
+    assert findings.inputs == ("mrv",)
+    painted_pct = 100 * np.pi * 1.8**2 * 40 / left.volume_mm3
+    assert left.vessel_fraction_pct == pytest.approx(painted_pct, rel=0.4)  # a vein of three pixels
+    assert right.vessel_fraction_pct == pytest.approx(0, abs=0.2)
+    assert measured.regions.vessels is not None
+
+
+def test_an_mrv_beside_a_pair_that_is_refused_before_there_are_muscles_is_said_to_be_unused(study):
+    pre, post = study
+
+    findings = run(pre, with_header(post, RepetitionTime=700), post).findings
+
+    assert codes(findings) == {"CMP-SEQ"}
+    assert [note.code for note in findings.caveats] == ["MRV-1"]
 
 
 @pytest.mark.slow

@@ -168,6 +168,8 @@ def test_single_muscles_are_told_apart_inside_and_outside_of_the_compartment() -
     assert names == {PARTS[label] for label in (1, 2, 3, 4, 5, 6)}  # no quadratus lumborum was drawn
     assert at(found, "L4", Side.RIGHT, "psoas").enhancement_pct == pytest.approx(60, abs=2)
     assert at(found, "L4", Side.LEFT, "psoas").enhancement_pct == pytest.approx(40, abs=2)
+    assert at(found, "L4", Side.RIGHT, "psoas").relative_enhancement == pytest.approx(1.5, abs=0.1)
+    assert at(found, "L4", Side.RIGHT, "psoas").diffuse is None  # told, and not judged
     assert at(found, "L4", Side.RIGHT, "multifidus").diffuse
 
 

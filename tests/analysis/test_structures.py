@@ -16,7 +16,8 @@ SHAPE = (2, 60, 80)
 def seen(classes: np.ndarray, sides: np.ndarray) -> Seen:
     lateral = np.broadcast_to((np.arange(80) - 39.5).astype(np.float32) * 1.5, SHAPE)
     each = np.ones(len(classes))
-    return Seen(classes, sides, lateral, each, each, np.zeros((2, 2)), np.zeros((2, 2)), each, each, each)
+    middle = np.full((2, 2), (24.0, 39.5))
+    return Seen(classes, sides, lateral, each, each, middle, np.zeros((2, 2)), each, each, each)
 
 
 def painted() -> Seen:
@@ -53,6 +54,14 @@ def test_vertebra_and_sacrum_are_bone() -> None:
 
     assert (labels[0, 5:18, 30:50] == BONE).all()
     assert (labels[1, 5:18, 30:50] == BONE).all()
+
+
+def test_a_second_spine_far_from_the_canal_is_none() -> None:
+    back = painted()
+    back = replace(back, middle=back.middle - (60.0, 0.0))  # so that all lies more than 80 mm behind it
+
+    assert not np.isin(structures(back), (BONE, CANAL))[:, 18:].any()
+    assert np.isin(structures(back), (BONE, CANAL))[:, :15].any()
 
 
 def test_a_hole_that_was_filled_is_of_the_muscle_around_it() -> None:
