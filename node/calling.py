@@ -17,6 +17,7 @@ from pynetdicom import evt
 from node.errors import SettingsError
 from node.settings import Settings, TlsSettings
 
+_LEAST_S = 0.1  # chosen: who is there answers a second attempt at once
 # RFC 9325 section 4.2, as where we are called (`association.tls`).
 _SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:@SECLEVEL=2"
 
@@ -57,6 +58,9 @@ class Peer(Protocol):
     def host(self) -> str: ...
 
     @property
+    def port(self) -> int: ...
+
+    @property
     def tls(self) -> bool: ...
 
     @property
@@ -93,11 +97,42 @@ def tls_arguments(peer: Peer, tls: TlsSettings) -> tuple[ssl.SSLContext, str] | 
     return context, peer.tls_name or peer.host
 
 
+def why_none(peer: Peer, tls: TlsSettings, tried: "Deadline", *, patience_s: float) -> str:
+    """Return in words why there is no association with a peer that was called, and did not reject it.
+
+    `tried` saw the call; `patience_s` is what it had for a connection.
+    """
+    left_s = patience_s - tried.lasted_s
+    why = "no answer that is DICOM" if tried.was_connected else _why_unreached(peer, tls, left_s=left_s)
+    return f"no association with {peer.host}:{peer.port}: {why}"
+
+
+def _why_unreached(peer: Peer, tls: TlsSettings, *, left_s: float) -> str:
+    """Return why a peer cannot be connected to: pynetdicom keeps that to itself, so it is tried once more."""
+    try:
+        with socket.create_connection((peer.host, peer.port), max(left_s, _LEAST_S)) as connection:
+            if (arguments := tls_arguments(peer, tls)) is not None:
+                context, name = arguments
+                context.wrap_socket(connection, server_hostname=name).close()
+    except ssl.SSLCertVerificationError as error:
+        return f"its certificate does not count: {error.verify_message}"
+    except ssl.SSLError as error:
+        return f"no TLS with it ({error.reason})"
+    except TimeoutError:
+        return "timed out"
+    except socket.gaierror:
+        return "its host name is not known"
+    except OSError as error:
+        return (error.strerror or type(error).__name__).lower()
+    return "it let us connect at the second attempt only"
+
+
 class Deadline:
     """Shuts a socket down when its time is over: then whoever reads from it goes on."""
 
     def __init__(self, limit_s: float) -> None:
-        self._ends = time.monotonic() + limit_s
+        self._began = time.monotonic()
+        self._ends = self._began + limit_s
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self._timer = threading.Timer(limit_s, self._end)
@@ -107,6 +142,16 @@ class Deadline:
     def passed(self) -> bool:
         """Whether its time is over."""
         return time.monotonic() >= self._ends
+
+    @property
+    def lasted_s(self) -> float:
+        """How long ago it began."""
+        return time.monotonic() - self._began
+
+    @property
+    def was_connected(self) -> bool:
+        """Whether there was a connection at all."""
+        return bool(self._sockets)
 
     def hold(self, event: evt.Event) -> None:
         """Take the socket of an association that has just been connected (EVT_CONN_OPEN)."""

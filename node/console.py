@@ -34,6 +34,7 @@ from node.ledger.suspicions import Suspicions
 from node.records import NOT_DELIVERED, Act, DeliveryRecord, DeliveryState, JobState, RestingStudy, Ruling, StudyState
 from node.settings import Settings
 
+NO_STUDY = "there is no study {}; see: status"
 _SHOWN_S = 7 * 86400.0  # chosen
 
 
@@ -77,9 +78,9 @@ class Console:
         files = {"receiver": process.RECEIVER_LOCK, "worker": process.WORKER_LOCK}
         return {name: locks.is_held(self._data_dir / file) for name, file in files.items()}
 
-    def jobs(self, limit: int = 50, *, ids: Sequence[str] | None = None) -> list[JobLine]:
-        """Return the jobs made last, newest first; of `ids` alone if given."""
-        rows = self._ledger.job_rows(limit, ids=ids)
+    def jobs(self, limit: int = 50, *, ids: Sequence[str] | None = None, study: str | None = None) -> list[JobLine]:
+        """Return the jobs made last, newest first; of `ids`, or of one study by its alias or UID, alone if given."""
+        rows = self._ledger.job_rows(limit, ids=ids, study_name=study)
         states = self._queue.states([row.id for row in rows])
         return [
             JobLine(
@@ -135,6 +136,7 @@ class Console:
             "node": self._settings.node.name,
             "running": all(processes.values()),
             "processes": processes,
+            "disk_full": process.is_full(self._settings),
             "time_s": time.time(),
             "counts": self._ledger.counts(),
             "studies": [asdict(row) for row in self._ledger.study_rows(limit)],
@@ -147,7 +149,7 @@ class Console:
         }
 
     def study(self, name: str) -> dict[str, Any] | None:
-        """Return all that is known of one study, by its alias or UID: its series, and what others say of it."""
+        """Return all that is known of one study, by its alias or UID: its series, its jobs, what others say of it."""
         rows = self._ledger.study_rows(1, name=name)
         if not rows:
             return None
@@ -155,6 +157,7 @@ class Console:
         stacks = self._ledger.stack_rows(name)
         return asdict(rows[0]) | {
             "waits": self._waits(rows[0]),
+            "jobs": [asdict(line) for line in self.jobs(study=name)],
             "stacks": _stacks(stacks),
             "instances_of": {one.series_alias: one.instances for one in stacks},
             "retrievals": self.retrievals(study=name, done=True),
@@ -231,17 +234,15 @@ class Console:
 
         Raises
         ------
-        RetrievalError
-            If nothing may be pulled for the study, or there is no such archive.
+        RulingError
+            If there is no such study, or nothing may be pulled for it.
         """
         from node.retrieval import Archive, ask_for  # here: it brings pynetdicom, which nothing else here needs
 
         found = self._retrievals.find(study)
         if not isinstance(found, RestingStudy):
-            raise RetrievalError(f"nothing is pulled for it: it is {found}" if found else "there is no such study")
+            raise RulingError(f"nothing is pulled for {study}: it is {found}" if found else NO_STUDY.format(study))
         asked = [one for one in self._settings.archive if archive in (None, one.name)]
-        if not asked:
-            raise RetrievalError(f"no [[archive]] {archive or ''} in the settings".replace("  ", " "))
         entered, failed = 0, []
         for one in asked:
             try:
@@ -289,9 +290,9 @@ class Console:
         ended_badly = self._queue.states([job_id]).get(job_id) in (JobState.FAILED, JobState.CANCELLED)
         if known and ended_badly and not is_recalled:
             inputs_of(self._ledger, job_id)
-            if not self._ledger.reopen(job_id):  # first: a job that is quick would else be forgotten after it has ended
+            # First: a job that is quick would else be forgotten after it has ended.
+            if not self._ledger.reopen(job_id, _who(by), now=time.time()):
                 raise RulingError(f"{job_id}: it was recalled this moment")
-            self._acts.note(Act.RETRIED, job_id, _who(by), now=time.time())
             self._queue.retry(job_id)
             return "job queued again"
         owed = self._undelivered.owe_again(
@@ -341,9 +342,9 @@ class Console:
         was_queued = self._queue.states([job_id]).get(job_id) is JobState.QUEUED
         if not self._queue.cancel(job_id):
             return False
-        self._acts.note(Act.CANCELLED, job_id, _who(by), now=time.time())
-        if was_queued:
+        if was_queued:  # first: it does not hang on the note
             self._ledger.fail(job_id, "cancelled", now=time.time())
+        self._acts.note(Act.CANCELLED, job_id, _who(by), now=time.time())
         return True
 
 

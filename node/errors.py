@@ -92,7 +92,7 @@ class ReplayError(NodeError):
 
 
 class RulingError(NodeError):
-    """A decision about results cannot be carried out; nothing of it was."""
+    """What a person decided or asked for cannot be done as things are; nothing of it was."""
 
 
 class SandboxError(NodeError):
@@ -109,6 +109,10 @@ class SandboxMemoryError(SandboxError):
 
 class SandboxCancelledError(SandboxError):
     """Its job was cancelled while it ran, and it was killed."""
+
+
+class FolderError(NodeError):
+    """A folder that was named cannot take what is to be written; nothing in it was touched."""
 
 
 class DeliveryError(NodeError):

@@ -103,7 +103,7 @@ class Event(StrEnum):
     DELIVERY_HELD = "D512 delivery held: the destination knows the study otherwise; it waits for an operator"
     DELIVERY_UNCOMMITTED = "D513 destination does not commit itself to results; they are sent again"
     DELIVERY_STRANDED = "D514 deliveries parked: their destinations are not in the settings any more"
-    DESTINATION_AWAY = "D520 destination not reached, three times in a row; nothing goes there until it answers"
+    DESTINATION_AWAY = "D520 destination not reached, or taking nothing, three times in a row"
     DESTINATION_BACK = "D521 destination answers again"
     ARCHIVE_SILENT = "R600 archive could not be asked; it is asked again later"
     ARCHIVE_DISAGREES = "R601 archive has the study under another Patient ID; nothing of it is counted or pulled"

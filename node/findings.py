@@ -309,6 +309,12 @@ class Findings:
     registrations: tuple[Registration, ...] = ()  # of those of them whose images were there
 
     @property
+    def ending(self) -> str:
+        """The outcome, of a refusal with its codes: how a job ends, as an operator reads it."""
+        codes = dict.fromkeys(one.code for one in self.refusals)
+        return f"{self.outcome}: {', '.join(codes)}" if self.outcome is Outcome.REFUSED else str(self.outcome)
+
+    @property
     def names_levels(self) -> bool:
         """Whether any region has a vertebral level."""
         locations = [one.location for one in self.muscles] + [one.location for one in self.lesions]

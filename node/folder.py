@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 import json
+import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from node.settings import Settings
 
 FINDINGS_FILE = "findings.json"
 _WRITTEN = (FINDINGS_FILE, "seg-*.dcm", "map.dcm", "key-image-*.dcm", "sr.dcm", "outlines.dcm", "ko.dcm", "pdf.dcm")
+_BEFORE_OBJECTS = re.compile(r"(seg-(muscles|vessels|lesions)|map|key-image-\d+|sr|outlines|ko|pdf)\.dcm")
 _IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
@@ -92,15 +94,20 @@ def measure_folder(study_dir: Path, out: Path, settings: Settings) -> FolderResu
         if answer["faults"]:
             raise GateError("the result objects are not fit to be sent:\n" + "\n".join(answer["faults"]))
         findings = steps.read_measurement(work).findings
-        for path in earlier:  # it may be of another study
+        names = [str(one["file"]) for one in answer["objects"]]
+        content = findings.to_json() | {"series": _series_json(selection, roles)}
+        going = [one for one in earlier if one.name not in (FINDINGS_FILE, *names)]  # they may be of another study
+        # First all that is or will be ours: whoever is killed in between has not locked himself out of the folder.
+        _write_findings(out, content | {"objects": [*names, *(one.name for one in going)]})
+        objects = [_move(work / name, out) for name in names]
+        for path in going:
             path.unlink()
-        objects = [_move(work / one["file"], out) for one in answer["objects"]]
-    content = findings.to_json() | {
-        "series": _series_json(selection, roles),
-        "objects": [one.name for one in objects],
-    }
-    durable.write(out / FINDINGS_FILE, json.dumps(content, indent=2).encode() + b"\n")
+    _write_findings(out, content | {"objects": names})
     return FolderResult(findings, selection.reason, tuple(objects), contents.no_dynamic)
+
+
+def _write_findings(out: Path, content: Mapping[str, object]) -> None:
+    durable.write(out / FINDINGS_FILE, json.dumps(content, indent=2).encode() + b"\n")
 
 
 def _earlier(study_dir: Path, out: Path) -> list[Path]:
@@ -120,9 +127,14 @@ def _earlier(study_dir: Path, out: Path) -> list[Path]:
 
 
 def _listed(findings: Path) -> frozenset[str]:
-    """Return the names of the files that a findings.json of ours tells of, with its own; none if it is not ours."""
+    """Return the names of the files that a findings.json of ours tells of, with its own; none if it is not ours.
+
+    Until 2026-11-26 it told of none: then they are the names that were written.
+    """
     try:
         values = json.loads(findings.read_bytes())
+        if "objects" not in values and {"schema_version", "outcome", "muscles"} <= {*values}:
+            values["objects"] = [one.name for one in findings.parent.iterdir() if _BEFORE_OBJECTS.fullmatch(one.name)]
         return frozenset((FINDINGS_FILE, *values["objects"])) if "schema_version" in values else frozenset()
     except (OSError, ValueError, KeyError, TypeError):
         return frozenset()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node import process
-from node.errors import HeaderError, SpoolError
+from node.errors import RulingError, SpoolError
 from node.eventlog import alias
 from node.ledger import Arrivals, open_database
 from node.ledger.arrivals import HeldInstance
@@ -76,15 +76,15 @@ class Holdings:
 
         Raises
         ------
-        HeaderError
-            If no instance of such a study is held.
+        RulingError
+            If no instance of such a study is held, or the folder holds anything.
         SpoolError
-            If the folder holds anything, or cannot be written.
+            If the folder cannot be written.
         """
         written, damaged = 0, list[Damage]()
         try:
             if folder.exists() and any(folder.iterdir()):
-                raise SpoolError("files of this study would lie among others: name an empty or new folder")
+                raise RulingError("files of this study would lie among others: name an empty or new folder")
             for number, one in enumerate(self._arrivals.held(study), start=1):
                 found = self._read(one)
                 if isinstance(found, Damage):
@@ -98,7 +98,7 @@ class Holdings:
         except OSError as error:
             raise SpoolError(f"the folder cannot be written: {error.strerror}") from error
         if not written and not damaged:
-            raise HeaderError("no instance of this study is held; see: status")
+            raise RulingError(f"no instance of a study {study} is held; see: status")
         return Exported(written, tuple(damaged))
 
     def verify(self) -> Iterator[Damage | None]:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 
 from node import eventlog
+from node.errors import shown
 from node.eventlog import Event
 
 
@@ -17,6 +18,6 @@ def repeat(run_once: Callable[[], object], every_s: float, name: str) -> None:
             try:
                 run_once()
             except Exception as error:  # the database may be away for a while; the next turn tries again
-                eventlog.record(Event.LOOP_FAILED, logging.ERROR, loop=name, error=type(error).__name__)
+                eventlog.record(Event.LOOP_FAILED, logging.ERROR, loop=name, error=f"'{shown(error)}'")
 
     threading.Thread(target=loop, daemon=True, name=name).start()

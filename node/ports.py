@@ -226,7 +226,8 @@ class Reachable(Protocol):
     def reach(self) -> str:
         """Return in words whether it can be reached and would take something; never for long.
 
-        SettingsError, and no other, if it would refuse everything until somebody changes something.
+        SettingsError if it would refuse everything until somebody changes something, DeliveryError if it cannot be
+        asked now, or may not take everything; no other.
         """
         ...
 

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import queue
+import shutil
 import signal
 import sys
 import threading
@@ -33,6 +34,7 @@ _OOM_SCORE = Path("/proc/self/oom_score_adj")  # proc(5): -1000 .. 1000; raising
 # pydicom looks for each of these when it is imported, and does well without. They cost 34 MB (63 -> 29, pydicom 3.0.2
 # on 2026-11-26), and what peers can reach must not be able to decode pixels at all.
 _PIXEL_DECODERS = ("gdcm", "numpy", "pylibjpeg", "openjpeg", "jpeg_ls", "libjpeg", "rle", "PIL")
+_ASKED_FOR = 4 << 20  # bytes, before each instance (`association.guard`)
 _CLIENTS = ("requests",)  # comes with a DICOMweb destination; pydicom would load it, too: 7 MB
 
 
@@ -149,6 +151,12 @@ def worked_data_dir(settings: Settings) -> Path:
         raise SettingsError(f"[node] data_dir: no node has worked in {data_dir} yet")
     eventlog.use_alias_key(data_dir / "alias.key")
     return data_dir
+
+
+def is_full(settings: Settings) -> bool:
+    """Return whether the disk of the data folder is at the floor, so that instances are refused with 0xA700."""
+    free = shutil.disk_usage(settings.node.data_dir.resolve()).free
+    return free - _ASKED_FOR < settings.spool.free_space_floor_mb << 20
 
 
 def open_data_dir(settings: Settings) -> Path:

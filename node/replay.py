@@ -1,4 +1,4 @@
-"""A delivered report made again from what the node still holds, to compare its numbers, its codes and its UIDs.
+"""A delivered report made again from what the node still holds, to compare its numbers, codes, UIDs and coordinates.
 
 The job is done again as it was told (`job.task` in the ledger): the same instances and earlier results, whose digests
 are looked at, and the settings of that day. Nothing is written but a temporary folder, and nothing sent. A report that
@@ -25,12 +25,15 @@ from node.ledger.ledger import Ledger
 from node.settings import Settings
 from node.spool import Results
 
-_UIDS = ("UID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "ReferencedSOPInstanceUID")
+_PLAIN = (
+    "UID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "ReferencedSOPInstanceUID",
+    "ReferencedFrameNumber", "GraphicData",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What came out: the job, how many numbers, codes and UIDs were compared, and each that differs, in words."""
+    """What came out: the job, how many values were compared, and each that differs, in words."""
 
     job: str
     compared: int
@@ -93,7 +96,7 @@ def _answer(folder: Path, settings: Settings) -> Answer:
 
 
 def _compared(report: Dataset, *, with_own_uid: bool) -> Iterator[tuple[str, str]]:
-    """Yield each number, code and UID of a report, and which release made it, by a name that tells its place."""
+    """Yield each number, code, UID and outline of a report, and its release, by a name that tells its place."""
     yield "release", str(report.SoftwareVersions)
     if with_own_uid:
         yield "SOP Instance UID", str(report.SOPInstanceUID)
@@ -110,7 +113,7 @@ def _content(item: Dataset, place: str) -> Iterator[tuple[str, str]]:
         for code in one.get("ConceptCodeSequence", ()):
             yield f"{here} code", f"{code.CodeValue} {code.CodingSchemeDesignator}"
         for each in (one, *one.get("ReferencedSOPSequence", ())):
-            for keyword in _UIDS:
+            for keyword in _PLAIN:
                 if keyword in each:
                     yield f"{here} {keyword}", str(each[keyword].value)
         yield from _content(one, here)

@@ -118,6 +118,10 @@ class Decisions:
             raise RulingError(f"{job}: it is {self._ruling(job)} already")
         return holders
 
+    def others(self, job: str) -> list[str]:
+        """Return the other jobs of the same study whose results destinations have, and that still hold."""
+        return self._rulings.others(job)
+
     def _whose(self, job: str) -> Dataset:
         """Return a data set with patient and study of a job's results, and with us as their equipment.
 

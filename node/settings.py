@@ -37,6 +37,12 @@ def _caller(text: str) -> str:
     return text if text == "*" else _ae_title(text)
 
 
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", text):
+        raise ValueError(f"a name is 1 to 32 of a-z, 0-9 and '-', the first of them no '-', not {text!r}")
+    return text
+
+
 def _pattern(text: str) -> str:
     try:
         re.compile(text)
@@ -53,6 +59,7 @@ def _beside_the_file(path: Path | None, info: ValidationInfo) -> Path | None:
 
 Title = Annotated[str, AfterValidator(_ae_title)]
 OptionalTitle = Annotated[str, AfterValidator(lambda text: text and _ae_title(text))]
+Name = Annotated[str, AfterValidator(_name)]
 Caller = Annotated[str, AfterValidator(_caller)]  # "*": whatever title the caller gives
 OptionalPath = Annotated[  # TOML has no word for "none": an empty text stands for it
     Path | None,
@@ -228,7 +235,7 @@ class ReportSettings(Section):
 
 
 class DestinationSettings(Section):
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+    name: Name
     kind: str = "dicom"
     ae_title: Title = "ARCHIVE"
     host: str = "127.0.0.1"
@@ -285,7 +292,7 @@ class RetrievalSettings(Section):
 class ArchiveSettings(Section):
     """An archive that may be asked; what is pulled from it is nothing, unless `pull` says so."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+    name: Name
     ae_title: Title = "ARCHIVE"
     host: str = "127.0.0.1"
     port: Port = 104
@@ -334,7 +341,7 @@ class Settings(Section):
         try:
             settings = cls.model_validate(values, context={"folder": folder})
         except ValidationError as error:
-            raise SettingsError("\n".join(_line(fault) for fault in error.errors())) from error
+            raise SettingsError("\n".join(_line(fault) for fault in _own_faults(error.errors()))) from error
         faults = list(settings._contradictions())
         if faults:
             raise SettingsError("\n".join(faults))
@@ -392,6 +399,15 @@ def read_settings(path: Path | None) -> Settings:
         raise SettingsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
 
 
+def _own_faults(faults: Sequence[Any]) -> Iterator[Any]:
+    """Yield the faults without those that follow from another: a list that is too short for one of it is wrong."""
+    places = [fault["loc"] for fault in faults]
+    for fault in faults:
+        loc = fault["loc"]
+        if fault["type"] != "too_short" or not any(len(one) > len(loc) and one[: len(loc)] == loc for one in places):
+            yield fault
+
+
 def _line(fault: Any) -> str:
     """Return one fault as a line: where, what was found, what is wanted. Tables of a list count from 1."""
     loc = fault["loc"]
@@ -399,6 +415,8 @@ def _line(fault: Any) -> str:
     place = f"[{where[0]}] {'.'.join(where[1:])}" if len(where) > 1 else where[0]
     match fault["type"]:
         case "extra_forbidden":
+            if homes := _tables_with(str(loc[-1])):
+                return f"{place}: no such setting here; it belongs in {' or '.join(homes)}"
             near = get_close_matches(str(loc[-1]), _names_beside(loc), n=1)
             return f"{place}: no such setting" + (f"; is {near[0]} meant?" if near else "")
         case "missing":
@@ -414,6 +432,19 @@ def _names_beside(loc: Sequence[str | int]) -> list[str]:
     """Return which settings there are in the table of a place."""
     table: type[BaseModel] = Settings
     for name in (part for part in loc[:-1] if isinstance(part, str)):
-        kind = table.model_fields[name].annotation
-        table = next(one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel))
+        table = _table(table.model_fields[name].annotation)
     return list(table.model_fields)
+
+
+def _tables_with(name: str) -> list[str]:
+    """Return the tables of the file that have a setting of this name, as they are written."""
+    return [
+        f"[[{table}]]" if get_args(field.annotation) else f"[{table}]"
+        for table, field in Settings.model_fields.items()
+        if name in _table(field.annotation).model_fields
+    ]
+
+
+def _table(kind: Any) -> type[BaseModel]:
+    """Return the section that the annotation of a table is, or is several of."""
+    return next(one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel))

@@ -28,9 +28,9 @@ def export(settings: Settings, job: str, folder: Path) -> tuple[int, int]:
     Raises
     ------
     RulingError
-        If there is no such job with results.
+        If there is no such job with results, or the folder holds anything.
     SpoolError
-        If the folder holds anything, or cannot be written; if an object that no destination has is missing, or one is
+        If the folder cannot be written; if an object that no destination has is missing, or one is
         not on disk as it was made.
     """
     data_dir = process.worked_data_dir(settings)
@@ -49,7 +49,7 @@ def export(settings: Settings, job: str, folder: Path) -> tuple[int, int]:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if any(folder.iterdir()):
-            raise SpoolError("files of this job would lie among others: name an empty or new folder")
+            raise RulingError("files of this job would lie among others: name an empty or new folder")
         for number, one in wanted:
             file = folder / f"{number:02d}-{one.role}.dcm"
             file.write_bytes(results.read(one.path))

@@ -69,6 +69,7 @@ class Worker:
         self._settings = settings
         self._stopping = threading.Event()
         plugins.check_times(settings)
+        rules = read_table(settings.completion.roles)
         data_dir = process.open_data_dir(settings)
         spool, self._results = SpoolReader(data_dir / process.SPOOL), Results(data_dir / process.RESULTS)
         ledger = Ledger(open_database(data_dir / process.DATABASE))
@@ -90,7 +91,7 @@ class Worker:
         trigger = plugins.load("triggers", settings.completion.trigger)(settings.completion)
         self._spool, self._rules = spool.root, _rules_as_they_are(settings, data_dir)
         self._watcher = Watcher(
-            ledger, spool, trigger, read_table(settings.completion.roles), settings.completion, self._pipeline.enqueue,
+            ledger, spool, trigger, rules, settings.completion, self._pipeline.enqueue,
             receiving=lambda: locks.is_held(data_dir / process.RECEIVER_LOCK),
             clock=ClockWatch(data_dir / _CLOCK),
             read=self._read_study,
@@ -107,6 +108,7 @@ class Worker:
 
     def start(self) -> None:
         """Start the rooms in order: the work that was begun before, then the clock."""
+        sandbox.sweep()
         swept = self._results.sweep()
         if swept:
             eventlog.record(Event.SPOOL_SWEPT, files=swept)

@@ -1,6 +1,7 @@
 """findings.json: its schema is documented, and what is written fits it."""
 
 import json
+from dataclasses import replace
 
 from pydantic import TypeAdapter
 
@@ -53,6 +54,13 @@ def test_findings_survive_the_way_through_json() -> None:
 
     assert written.pop("schema_version") == SCHEMA_VERSION
     assert Findings.from_json(written) == FINDINGS
+
+
+def test_a_refusal_ends_with_each_of_its_codes_once() -> None:
+    notes = (Note("ROLE-CONTRAST", "none"), Note("CMP-SEQ", "TR"), Note("CMP-SEQ", "TE"))
+    refused = replace(FINDINGS, outcome=Outcome.REFUSED, refusals=notes)
+
+    assert (FINDINGS.ending, refused.ending) == ("findings", "refused: ROLE-CONTRAST, CMP-SEQ")
 
 
 def schema() -> dict:

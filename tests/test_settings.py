@@ -157,6 +157,16 @@ def test_a_missing_file_is_told_by_name(tmp_path: Path) -> None:
             {"peer": [{"ae_title": "X", "addresses": ["::1/128"], "prot": 1}]},
             "[peer] 1.prot: no such setting; is port meant?",
         ),
+        ({"data_dir": "/srv"}, "data_dir: no such setting here; it belongs in [node]"),
+        ({"how": "get"}, "how: no such setting here; it belongs in [[archive]]"),
+        (
+            {"peer": [{"ae_title": "X", "addresses": ["10.1.2.300"]}]},
+            "[peer] 1.addresses.1: value is not a valid IPv4 or IPv6 network, not '10.1.2.300'",
+        ),
+        (
+            {"destination": [{"name": "PACS Main"}]},
+            "[destination] 1.name: a name is 1 to 32 of a-z, 0-9 and '-', the first of them no '-', not 'PACS Main'",
+        ),
         ({"node": {"stop_wait_s": -1}}, "[node] stop_wait_s: Input should be greater than or equal to 0, not -1"),
     ],
 )

@@ -30,6 +30,7 @@ _FAR = Level(6.0, 20.0, 30.0, 60.0, 2_000, 0.0, turns=12)
 _NEAR = Level(3.0, 10.0, 15.0, 30.0, 6_000, 0.0, turns=20)
 _POINTS = 30_000
 _STEP_MM = 10.0  # between starts along the back; fits reach farther. Chosen
+_MOST_TRIED = 200  # overlaps: two backs of a metre each; more would take minutes, and is no back. Chosen
 _FEWEST = 400  # points of a start; fewer say nothing. Chosen
 _TRIED_MM = 20.0  # of the back, that an overlap to try has: what shares less is no rival either. Chosen
 _REFINED = 4  # places; chosen
@@ -117,8 +118,12 @@ def follow_up(now: Grid, then: Grid) -> FollowUp:
     here, there = both(lambda: _Exam.of(now), lambda: _Exam.of(then))
     if here is None or there is None:
         return _nothing_shared()
+    shifts = _shifts(here, there)
+    if len(shifts) > _MOST_TRIED:
+        return FollowUp(None, (_at_most("PRI-REG-1", len(shifts), _MOST_TRIED, "overlaps to try"),))
     far = both(lambda: LocalContrast.of(now, _FAR), lambda: LocalContrast.of(then, _FAR))
-    begun = [one for one in each(lambda at: _fitted(here, there, far, at, _FAR), _starts(here, there)) if one]
+    starts = _starts(here, there, shifts)
+    begun = [one for one in each(lambda at: _fitted(here, there, far, at, _FAR), starts) if one]
     if not begun:
         return _nothing_shared()
     near = both(lambda: LocalContrast.of(now, _NEAR), lambda: LocalContrast.of(then, _NEAR))
@@ -157,11 +162,18 @@ def _at_most(code: str, found: float, most: float, of: str) -> Gate:
     return Gate(code, round(found, 3), f"<= {most:g} {of}", found <= most)
 
 
-def _starts(here: _Exam, there: _Exam) -> Iterator[Movement]:
-    """Yield shifts that lay the middle of one back on that of the other, for each overlap that may be."""
+def _shifts(here: _Exam, there: _Exam) -> FloatArray:
+    """Return how far one back may be shifted along itself: for each overlap that may be, mm."""
     (low, high), (lowest, highest) = ((one.course[0, 2], one.course[-1, 2]) for one in (here, there))
     first, last = lowest - high + _TRIED_MM, highest - low - _TRIED_MM
-    for shift in np.arange(first, last + _STEP_MM, _STEP_MM):
+    shifts: FloatArray = np.arange(first, last + _STEP_MM, _STEP_MM)
+    return shifts
+
+
+def _starts(here: _Exam, there: _Exam, shifts: FloatArray) -> Iterator[Movement]:
+    """Yield movements along the back that lay its middle on that of the other."""
+    (low, high), (lowest, highest) = ((one.course[0, 2], one.course[-1, 2]) for one in (here, there))
+    for shift in shifts:
         heights = np.linspace(max(low, lowest - shift), min(high, highest - shift), 9)
         left, back = (
             float(np.mean(_at(there, heights + shift, axis) - _at(here, heights, axis))) for axis in (0, 1)

@@ -1,9 +1,10 @@
 """Recognition: which lesions of this study are those of earlier results of the patient. Pure; nothing is guessed.
 
-Within one frame of reference (a study that is measured again) a lesion is where it was. Another study has another
-frame: where its images could be registered with these (`followup`) a lesion is recognized by its place, otherwise only
-by its vertebra, its side, and how far it lies from the midsagittal plane and from the skin. Where place and vertebra
-say different things, and where one fits two lesions, nothing is recognized.
+In a study that is measured again a lesion is where it was. Where the images of another study could be registered with
+these (`followup`) a lesion is recognized by its place, otherwise only by its vertebra, its side, and how far it lies
+from the midsagittal plane and from the skin. Another study may have the same frame of reference, where a lesion should
+be where it was; but that may be one used again for a patient who lay down anew, so a registration that was tried is
+believed instead. Where place and vertebra say different things, and where one fits two lesions, nothing is recognized.
 """
 
 import math
@@ -70,8 +71,10 @@ def recognized(
         taken = {one.tracking_uid for one in tracks.values()}
         missing = [one for one in findings.lesions if one.number not in tracks]
         known = [one for one in result.lesions if one.tracking_uid not in taken]
-        places = brought[result.study].places if result.study in brought else {}
-        for number, before, likeness in _pairs(missing, known, frame_of_reference, places):
+        found = brought.get(result.study)
+        places = {} if found is None else found.places
+        frame = frame_of_reference if found is None else ""
+        for number, before, likeness in _pairs(missing, known, frame, places, is_same_study=result is revised):
             if holders[before.tracking_identifier] != before.tracking_uid:
                 continue
             tracks[number] = before
@@ -110,13 +113,15 @@ def _pairs(
     known: Sequence[EarlierLesion],
     frame_of_reference: str,
     places: Mapping[str, Point],
+    *,
+    is_same_study: bool,
 ) -> Iterator[tuple[int, EarlierLesion, _Likeness]]:
     """Yield number and earlier lesion of the pairs that are alike, where each is like no other."""
     alike = [
         (one.number, before, likeness)
         for one in lesions
         for before in known
-        if (likeness := _likeness(one, before, frame_of_reference, places.get(before.tracking_uid))) is not None
+        if (likeness := _likeness(one, before, frame_of_reference, places.get(before.tracking_uid), is_same_study))
     ]
     for number, before, likeness in alike:
         if sum(number == each or before is other for each, other, _likeness in alike) == 1:
@@ -124,23 +129,25 @@ def _pairs(
 
 
 def _likeness(
-    one: LesionFindings, before: EarlierLesion, frame_of_reference: str, place: Point | None
+    one: LesionFindings, before: EarlierLesion, frame_of_reference: str, place: Point | None, is_same_study: bool
 ) -> _Likeness | None:
     """Return why two lesions are to be taken for one; None if they are not, or nothing tells.
 
-    `place` is where the earlier one would lie in this study, if its images were registered.
+    `place` is where the earlier one would lie in this study, if its images were registered. `frame_of_reference` is ""
+    where nothing may be told by it.
     """
     if one.side is not before.side:
         return None
+    level = None if one.location is None else one.location.level
+    is_of_another_level = level in VERTEBRAE and before.level in VERTEBRAE and level != before.level
     if frame_of_reference and before.frame_of_reference == frame_of_reference and before.centroid_mm is not None:
         apart_mm = math.dist(one.centroid_mm, before.centroid_mm)
-        if apart_mm > _reach_mm(one, before):
+        if apart_mm > _reach_mm(one, before) or (is_of_another_level and not is_same_study):
             return None
-        return f"{apart_mm:.0f} mm apart in one frame of reference", "high", "place"
-    level = None if one.location is None else one.location.level
+        return f"{apart_mm:.0f} mm apart in one frame of reference", "high" if is_same_study else "medium", "place"
     if place is not None:
         apart_mm, is_near = _apart(one, before, place)
-        if not is_near or (level in VERTEBRAE and before.level in VERTEBRAE and level != before.level):
+        if not is_near or is_of_another_level:
             return None
         return f"{apart_mm:.0f} mm apart after registration of the earlier images", "medium", "registration"
     if level not in VERTEBRAE or level != before.level:

@@ -24,6 +24,9 @@ _WINDOWS_AT_ONCE = 4  # more are no faster on a CPU: their activations leave its
 _ALIKE_MM = 4.0  # standard deviation by which a neighbouring slice counts; chosen on TUM01 and two volumes of 3 mm
 _BEFORE_CANAL_MM = 12.0  # muscle begins no farther in front of the canal's middle
 _LATERAL_MM = 100.0
+_FARTHEST_MM = (
+    60.0  # of a canal from that of the other slices, by a curved back; chosen: a second spine was seen in front
+)
 _SURE = 0.6  # probability of psoas; what is called so in kidney or fat has less (TotalSegmentator MR, 2026-11-26)
 _AS_BRIGHT = 0.25  # chosen
 _CLOSE_MM = 4.5
@@ -97,7 +100,7 @@ def look(model: Model, volume: Array, body: Mask, spacing_mm: Spacing) -> Seen:
             if behind.any() and abs(signal / max(float(np.median(image[behind])), 1e-6) - 1) <= _AS_BRIGHT:
                 like_fat[k] = over_psoas[k]
         _paste(classes[k], label, corners[k])
-    return _with_sides(classes, agreement, certainty, over_psoas, like_fat)
+    return place_sides(classes, agreement, certainty, over_psoas, like_fat)
 
 
 def _behind(muscle: Mask) -> Mask:
@@ -221,7 +224,8 @@ def _paste(plane: Codes, label: Codes, corner: Corners) -> None:
     plane[there] = label[here]
 
 
-def _with_sides(classes: Codes, agreement: Floats, certainty: Floats, over_psoas: Floats, like_fat: Floats) -> Seen:
+def place_sides(classes: Codes, agreement: Floats, certainty: Floats, over_psoas: Floats, like_fat: Floats) -> Seen:
+    """Return classes with the side of each muscle by geometry; the others as of `Seen`, which they go into."""
     middle, leftward = _frame(classes)
     row, column = np.mgrid[: classes.shape[1], : classes.shape[2]].astype(np.float32)
     sides = np.zeros(classes.shape, np.uint8)
@@ -258,6 +262,9 @@ def _frame(classes: Codes) -> tuple[Floats, Floats]:
         if min(len(left), len(right)) * PIXEL_MM**2 >= LEAST_AREA_MM2:
             across[k] = left.mean(axis=0) - right.mean(axis=0)
             across[k] /= max(float(np.linalg.norm(across[k])), 1e-6)
+    if np.isfinite(middle).any():
+        off = np.linalg.norm(middle - np.nanmedian(middle, axis=0), axis=1) * PIXEL_MM
+        middle[off > _FARTHEST_MM] = np.nan
     middle = _filled(middle, np.array([classes.shape[1] / 2, classes.shape[2] / 2]))
     straight = np.array([0.0, 1.0])
     across = ndimage.median_filter(_filled(across, straight), (5, 1), mode="nearest")

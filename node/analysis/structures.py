@@ -31,6 +31,8 @@ def structures(seen: Seen) -> Codes:
     row, column = np.ogrid[:rows, :columns]
     middle = seen.middle[:, :, None, None]
     near = np.hypot(row - middle[:, 0], column - middle[:, 1]) * PIXEL_MM <= _SPINE_MM
+    if not (seen.classes == Class.CANAL).any():
+        near[:] = True  # nothing tells where the spine is
     labels[np.isin(seen.classes, (Class.VERTEBRA, Class.SACRUM)) & near] = BONE
     labels[(seen.classes == Class.CANAL) & near] = CANAL
     left = seen.lateral_mm > 0

@@ -16,7 +16,7 @@ import typer
 from node import __version__, eventlog
 from node.cli import emg, jobs, measuring, peers, pulling, reasons, results, rules, running, simulation, spool, studies
 from node.cli.show import complain, say
-from node.errors import NodeError, SettingsError, raised_at, shown
+from node.errors import NodeError, RulingError, SettingsError, StatementError, raised_at, shown
 
 NAME = "paraspinal-node"
 
@@ -58,6 +58,7 @@ of_jobs.command()(jobs.export)
 of_jobs.command()(jobs.retry)
 of_jobs.command()(jobs.release)
 of_jobs.command()(jobs.cancel)
+app.command()(jobs.log)
 
 # its results
 app.command()(results.replay)
@@ -104,6 +105,9 @@ def main() -> None:
     except SettingsError as error:
         complain("settings", str(error))
         sys.exit(2)
+    except (RulingError, StatementError) as error:
+        complain("refused", str(error))
+        sys.exit(1)
     except NodeError as error:
         complain("failed", str(error))
         sys.exit(1)

@@ -29,6 +29,8 @@ def add(
     from node.console import Console
     from node.emg import BY_HAND, statement
 
+    if not (study or accession or (patient_id and study_date)):
+        raise typer.BadParameter("no study: give STUDY, or --accession, or --patient-id with --study-date")
     console = Console(settings_of(context, data_dir=data))
     uid = "" if study is None else console.study_uid(study) or study
     values = {
@@ -58,10 +60,12 @@ def list_suspicions(context: typer.Context, data: DataOption = None, as_json: Js
     if as_json:
         print_json(found)
         return
-    measured = table("study", "level", "side", "source", "basis", "not taken because", title="measured with")
+    measured = table(
+        "study", "level", "side", "source", "basis", "not taken because", title="measured with", whole=("study",)
+    )
     for one in found["studies"]:
         measured.add_row(one["study_alias"], one["level"], one["side"], one["source"], one["basis"], one["unclear"])
-    told = table("told", "by", "level", "side", "for", "study", "what became of it", title="told")
+    told = table("told", "by", "level", "side", "for", "study", "what became of it", title="told", whole=("study",))
     for one in found["statements"]:
         told.add_row(
             ago(one["entered_s"]), one["source"], one["level"], one["side"], one["key"], one["study_alias"],

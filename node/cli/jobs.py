@@ -1,12 +1,13 @@
 """Verbs of jobs: what was measured, what waits for an operator, what to do about it."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from node.cli.options import DataOption, JsonOption, settings_of
-from node.cli.show import ago, print_json, print_table, refused, say, table
+from node.cli.options import ByOption, DataOption, DaysOption, JsonOption, settings_of
+from node.cli.show import ago, moment, print_json, print_table, refused, say, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,12 +87,16 @@ def export(
 
 
 def retry(
-    context: typer.Context, job: JobArgument, although_newer: NewerOption = False, data: DataOption = None
+    context: typer.Context,
+    job: JobArgument,
+    although_newer: NewerOption = False,
+    by: ByOption = "",
+    data: DataOption = None,
 ) -> None:
     """Run a failed or cancelled job again, or deliver again what was abandoned, parked or held."""
     from node.console import Console
 
-    done = Console(settings_of(context, data_dir=data)).retry(job, although_newer=although_newer)
+    done = Console(settings_of(context, data_dir=data)).retry(job, although_newer=although_newer, by=by)
     if not done:
         raise refused(f"{job}: nothing to try again: not failed, not cancelled, no delivery waits for you")
     say(f"{job}: {done}")
@@ -102,6 +107,7 @@ def release(
     job: JobArgument,
     to: Annotated[str, typer.Option(help="The destination, where results are held for several.")] = "",
     although_newer: NewerOption = False,
+    by: ByOption = "",
     data: DataOption = None,
 ) -> None:
     """Deliver what is held of a job although the destination knows the study otherwise. First look there why."""
@@ -114,22 +120,40 @@ def release(
     if to not in held and (to or len(held) > 1):  # each archive has its own reason
         raise refused(f"{job}: say by --to which of them: {', '.join(held)}")
     destination = to or held[0]
-    objects = console.send_anyway(job, destination, although_newer=although_newer)
+    objects = console.send_anyway(job, destination, although_newer=although_newer, by=by)
     say(f"{job}: {objects} objects owed to {destination}, to be sent without another look")
 
 
-def cancel(context: typer.Context, job: JobArgument, data: DataOption = None) -> None:
+def cancel(context: typer.Context, job: JobArgument, by: ByOption = "", data: DataOption = None) -> None:
     """Cancel a queued or running job."""
     from node.console import Console
 
-    if not Console(settings_of(context, data_dir=data)).cancel(job):
+    if not Console(settings_of(context, data_dir=data)).cancel(job, by=by):
         raise refused(f"{job}: not queued and not running")
     say(f"{job}: cancelled")
 
 
+def log(context: typer.Context, days: DaysOption = 30.0, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """List what people did to jobs and studies, and decided about results: who, when, why; newest first."""
+    from dataclasses import asdict
+
+    from rich.markup import escape
+
+    from node.console import Console
+
+    done = Console(settings_of(context, data_dir=data)).acts(since_s=time.time() - days * 86400.0)
+    if as_json:
+        print_json([asdict(one) for one in done])
+        return
+    rows = table("when", "job or study", "was", "by", "because, or with what", title="what people did")
+    for one in done:
+        rows.add_row(moment(one.done_s), one.subject, one.what, escape(one.who), escape(one.detail))
+    print_table(rows)
+
+
 def jobs_table(lines: list[dict[str, Any]]) -> "Table":
     """Return jobs as an operator's table."""
-    jobs = table("job", "state", "outcome", "deliveries", "made", "took", title="jobs")
+    jobs = table("job", "state", "outcome", "deliveries", "made", "took", title="jobs", whole=("job",))
     for one in lines:
         deliveries = "; ".join(f"{name}: {state}" for name, state in one["deliveries"].items())
         took = f"{one['settled_s'] - one['created_s']:.0f} s" if one["settled_s"] else ""

@@ -13,8 +13,10 @@ AeOption = Annotated[str | None, typer.Option("--ae", help="Our AE title.")]
 SupervisedOption = Annotated[bool, typer.Option("--supervised", hidden=True, help="Started by `serve`.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 RulesOption = Annotated[
-    Path | None, typer.Option("--rules", help="A site's rules (TOML) to try, instead of [completion] roles.")
+    Path | None, typer.Option("--rules", help="A site's rules (TOML) to try, instead of \\[completion] roles.")
 ]
+DaysOption = Annotated[float, typer.Option("--days", help="How far back, in days.")]
+ByOption = Annotated[str, typer.Option("--by", help="Who does it, for the log; else who called this.")]
 StudyArgument = Annotated[str, typer.Argument(help="A study by its alias or Study Instance UID; see: status.")]
 
 

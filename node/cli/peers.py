@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,11 @@ from node.cli.show import say
 from node.errors import DeliveryError
 from node.settings import DestinationSettings, Settings
 
-NameArgument = Annotated[str, typer.Argument(help="A [[destination]] by name.")]
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_UNDEFINED = 0xFFFFFFFF  # length of an element that ends with a delimiter: PS3.5 section 7.1.1
+NameArgument = Annotated[str, typer.Argument(help=r"A [\[destination]] by name.")]
 
 
 def echo(context: typer.Context, name: NameArgument) -> None:
@@ -44,10 +48,22 @@ def send(
         dataset = dcmread(file)
     except InvalidDicomError as error:
         raise typer.BadParameter(f"{file} is not a DICOM file") from error
+    if not _is_whole(dataset):
+        raise typer.BadParameter(f"{file} is not a whole DICOM file")
     *_, answer = DicomStorage(_destination(settings, name), Caller.of(settings)).deliver([dataset])
     say(f"{name}: {answer.status}")
     if not answer.stored:
         raise DeliveryError(f"{name} did not take the object")
+
+
+def _is_whole(dataset: "Dataset") -> bool:
+    """Return whether a file did not break off: before the names of its object, or within its last element."""
+    named = all(one in dataset for one in ("SOPClassUID", "SOPInstanceUID"))
+    if not named or "TransferSyntaxUID" not in dataset.file_meta:
+        return False
+    last = dataset.get_item(max(dataset.keys()))
+    length, value = getattr(last, "length", None), getattr(last, "value", None)
+    return length in (None, _UNDEFINED) or length == len(value or b"")
 
 
 def _destination(settings: Settings, name: str) -> DestinationSettings:

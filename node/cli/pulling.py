@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from node.cli.options import DataOption, JsonOption, StudyArgument, settings_of
+from node.cli.options import ByOption, DataOption, JsonOption, StudyArgument, settings_of
 from node.cli.show import ago, complain, print_json, print_table, refused, say, table
 
 
@@ -14,7 +14,7 @@ def pull(
     study: Annotated[
         str | None, typer.Argument(help="A study by its alias or Study Instance UID; see: status.", show_default=False)
     ] = None,
-    archive: Annotated[str | None, typer.Option(help="An [[archive]] by name; else each is asked in turn.")] = None,
+    archive: Annotated[str | None, typer.Option(help=r"An [\[archive]] by name; else each is asked in turn.")] = None,
     listed: Annotated[bool, typer.Option("--list", help="Pull nothing; show what was pulled within a week.")] = False,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -22,7 +22,8 @@ def pull(
     """Have an archive send what the node lacks of a study, also what failed before."""
     from node.console import Console
 
-    console = Console(settings_of(context, data_dir=data))
+    settings = settings_of(context, data_dir=data)
+    console = Console(settings)
     if listed:
         rows = console.retrievals(study=study, done=True)
         if as_json:
@@ -32,6 +33,11 @@ def pull(
         return
     if study is None:
         raise typer.BadParameter("name a STUDY to pull, or say --list")
+    known = [one.name for one in settings.archive]
+    if not known or archive not in (None, *known):
+        raise typer.BadParameter(
+            f"no [[archive]] {archive or ''} in the settings; there are: {', '.join(known) or 'none'}"
+        )
     entered, failed = console.pull(study, archive)
     for one in failed:
         complain("not asked", one)
@@ -40,11 +46,11 @@ def pull(
         raise typer.Exit(1)
 
 
-def adopt(context: typer.Context, study: StudyArgument, data: DataOption = None) -> None:
+def adopt(context: typer.Context, study: StudyArgument, by: ByOption = "", data: DataOption = None) -> None:
     """Have a study measured that was pulled as a prior of another one, and only kept."""
     from node.console import Console
 
-    if not Console(settings_of(context, data_dir=data)).adopt(study):
+    if not Console(settings_of(context, data_dir=data)).adopt(study, by=by):
         raise refused(f"no study {study} is kept as a prior; see: pull --list")
     say(f"{study}: gathers, as a study of its own")
 

@@ -1,14 +1,13 @@
 """Verbs of results: make a report again, review before sending, recall what was sent."""
 
 import time
-from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from node.cli.jobs import JobArgument
-from node.cli.options import DataOption, JsonOption, settings_of
-from node.cli.show import ago, print_json, print_table, say, table
+from node.cli.options import DataOption, DaysOption, JsonOption, settings_of
+from node.cli.show import ago, moment, print_json, print_table, say, table
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in a sentence without patient data; it is kept.")]
 UserOption = Annotated[str, typer.Option("--user", help="Who decides; for a report, as it is to be named there.")]
@@ -52,8 +51,11 @@ def recall(
 
     if title not in RECALL_REASONS:
         raise typer.BadParameter(f"--title is one of {', '.join(RECALL_REASONS)}")
-    told = Decisions(settings_of(context, data_dir=data)).recall(job, title=title, name=user, text=reason)
+    decisions = Decisions(settings_of(context, data_dir=data))
+    told = decisions.recall(job, title=title, name=user, text=reason)
     say(f"{job}: recalled; a note is owed to {', '.join(told)}")
+    if others := decisions.others(job):
+        say(f"other results of this study still hold there: {', '.join(others)}; each is recalled by itself")
 
 
 def list_waiting(context: typer.Context, data: DataOption = None, as_json: JsonOption = False) -> None:
@@ -72,12 +74,7 @@ def list_waiting(context: typer.Context, data: DataOption = None, as_json: JsonO
     print_table(jobs)
 
 
-def log(
-    context: typer.Context,
-    days: Annotated[float, typer.Option(help="How far back, in days.")] = 30.0,
-    data: DataOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def log(context: typer.Context, days: DaysOption = 30.0, data: DataOption = None, as_json: JsonOption = False) -> None:
     """List who approved, rejected or recalled what, when and why; newest first."""
     from dataclasses import asdict
 
@@ -91,8 +88,7 @@ def log(
         return
     rows = table("when", "job", "decision", "by", "because", title="decisions about results", whole=("when", "job"))
     for one in decided:
-        when = f"{datetime.fromtimestamp(one.decided_s):%Y-%m-%d %H:%M:%S}"
-        rows.add_row(when, one.job, one.ruling, escape(one.who), escape(one.reason))
+        rows.add_row(moment(one.decided_s), one.job, one.ruling, escape(one.who), escape(one.reason))
     print_table(rows)
 
 
@@ -101,7 +97,7 @@ def approve(
     job: JobArgument,
     user: UserOption,
     reason: ReasonOption,
-    organization: Annotated[str, typer.Option(help="For whom; [review] organization if not given.")] = "",
+    organization: Annotated[str, typer.Option(help=r"For whom; \[review] organization if not given.")] = "",
     data: DataOption = None,
 ) -> None:
     """Verify the report of a job in your name (family^given), and have the results sent."""

@@ -1,12 +1,13 @@
 """Verbs of the node itself: whether it would start, and that it runs."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import typer
 
 from node import eventlog
 from node.cli.options import AeOption, DataOption, PortOption, SupervisedOption, settings_of
-from node.cli.show import print_table, table
+from node.cli.show import alarm, print_table, say, table
 
 if TYPE_CHECKING:
     from node.settings import Settings
@@ -16,16 +17,22 @@ def check(context: typer.Context, data: DataOption = None) -> None:
     """Check settings, plug-ins, data folder and port without starting anything."""
     from rich.markup import escape
 
-    from node.checks import run_checks
+    from node.checks import Verdict, run_checks
 
-    found = table("check", "found", title="paraspinal-node check")
-    faults = 0
+    shown_in = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAULT: "red"}
+    found = table("check", "is", "found", title="paraspinal-node check", whole=("is",))
+    seen = Counter[Verdict]()
     for one in run_checks(settings_of(context, data_dir=data)):
-        faults += not one.passed
-        found.add_row(one.name, f"[{'green' if one.passed else 'red'}]{escape(one.found)}[/]")
+        seen[one.verdict] += 1
+        colour = shown_in[one.verdict]
+        found.add_row(one.name, f"[{colour}]{one.verdict}[/]", f"[{colour}]{escape(one.found)}[/]")
     print_table(found)
+    faults, warnings = seen[Verdict.FAULT], seen[Verdict.WARNING]
+    beside = f"; {warnings} warning{'s' * (warnings != 1)}" if warnings else ""
     if faults:
+        alarm(f"{faults} fault{'s' * (faults != 1)}", f"to put right before a start{beside}")
         raise typer.Exit(2)
+    say(f"a start would succeed{beside}")
 
 
 def serve(context: typer.Context, port: PortOption = None, data: DataOption = None, ae: AeOption = None) -> None:

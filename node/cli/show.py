@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -45,7 +46,9 @@ def refused(reason: str) -> typer.Exit:
 
 def no_such_study(study: str) -> typer.Exit:
     """Say that there is no such study, and return what ends the verb."""
-    return refused(f"there is no study {study}; see: status")
+    from node.console import NO_STUDY
+
+    return refused(NO_STUDY.format(study))
 
 
 def print_json(value: Any) -> None:
@@ -54,8 +57,20 @@ def print_json(value: Any) -> None:
 
 
 def print_table(table: "Table") -> None:
-    """Print a table; one without rows is its title alone."""
-    screen().print(table)
+    """Print a table; one without rows is its title alone. If it is too wide, no word is broken that fits."""
+    from rich.measure import Measurement
+
+    shown = screen()
+    least, most = list[int](), list[int]()
+    for column in table.columns:
+        cells = [Measurement.get(shown, shown.options, cell) for cell in (column.header, *column.cells)]
+        most.append(max(cell.maximum for cell in cells))
+        least.append(most[-1] if column.no_wrap else max(cell.minimum for cell in cells))
+    room = shown.width - 3 * len(most) - 1  # a line and two spaces a column, and a line at the end
+    if sum(least) <= room < sum(most):
+        for column, word, whole in zip(table.columns, least, most, strict=True):
+            column.width = word + (room - sum(least)) * (whole - word) // (sum(most) - sum(least))
+    shown.print(table)
 
 
 def table(*columns: str, title: str, whole: tuple[str, ...] = ()) -> "Table":
@@ -66,6 +81,11 @@ def table(*columns: str, title: str, whole: tuple[str, ...] = ()) -> "Table":
     for one in columns:
         made.add_column(one, overflow="fold", no_wrap=one in whole)
     return made
+
+
+def moment(moment_s: float) -> str:
+    """Return a moment by the machine's clock, of seconds since 1970."""
+    return f"{datetime.fromtimestamp(moment_s):%Y-%m-%d %H:%M:%S}"
 
 
 def ago(moment_s: float) -> str:

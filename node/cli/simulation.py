@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from node.cli.show import say, screen
-from node.errors import SimulatorError
+from node.cli.show import refused, say, screen
+from node.errors import FolderError, SimulatorError
 
 
 def simulate(
@@ -65,7 +65,10 @@ def simulate(
     except SimulatorError as error:
         raise typer.BadParameter(str(error)) from error
     study = simulate_study(wanted)
-    files = write_study(study, out)
+    try:
+        files = write_study(study, out)
+    except FolderError as error:
+        raise refused(str(error)) from error
     counts = ", ".join(f"{len(one.datasets)} {one.kind}" for one in study.series)
     say(f"{len(files)} instances ({counts}) and their truth in {out}")
 

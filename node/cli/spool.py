@@ -20,7 +20,7 @@ def ls(context: typer.Context, data: DataOption = None) -> None:
     segments = table("segment", "MB", "written", "instances", title="segments")
     for one, instances in Holdings(settings_of(context, data_dir=data)).segments():
         written = f"{100 * one.written / one.size:.0f} %" if one.written else "spare"
-        segments.add_row(str(one.number), f"{one.size / 1e6:.0f}", written, str(instances) if one.written else "")
+        segments.add_row(str(one.number), f"{one.size / (1 << 20):.0f}", written, str(instances) if one.written else "")
     print_table(segments)
 
 

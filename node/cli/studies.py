@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from node.cli.jobs import jobs_table
-from node.cli.options import DataOption, JsonOption, StudyArgument, settings_of
+from node.cli.options import ByOption, DataOption, JsonOption, StudyArgument, settings_of
 from node.cli.pulling import show_retrievals
 from node.cli.show import ago, alarm, no_such_study, print_json, print_table, refused, say, table
 
@@ -41,24 +41,29 @@ def status(
         _show_picture(picture)
 
 
-def force_complete(context: typer.Context, study: StudyArgument, data: DataOption = None) -> None:
+def force_complete(context: typer.Context, study: StudyArgument, by: ByOption = "", data: DataOption = None) -> None:
     """Close a study now with what is there of it, whatever it still waits for; who said so is written down.
 
     Also one whose last results were rejected or recalled: it is measured anew, under another job. Unless that measured
     what would be measured now: then nothing new would come of it.
     """
     from node.console import Console
+    from node.records import Ruling
 
     settings = settings_of(context, data_dir=data)
-    if not Console(settings).force_complete(study):
+    console = Console(settings)
+    if not console.force_complete(study, by=by):
         raise refused(f"no study {study} gathers, was refused, or has lost its last results; see: status")
     say(f"{study}: is closed within {settings.completion.sweep_every_s:g} s")
+    if any(one.ruling in (Ruling.REJECTED, Ruling.RECALLED) for one in console.jobs(study=study)):
+        say("its next job ends as 'repeats ...' unless images, settings, release, EMG or priors differ since")
 
 
 def release(
     context: typer.Context,
     study: StudyArgument,
     use: Annotated[str, typer.Option(help="Which of several contents and patients counts: first or latest.")],
+    by: ByOption = "",
     data: DataOption = None,
 ) -> None:
     """Let a study that is held for a contradiction gather again; the contents that do not count stay in the spool."""
@@ -66,7 +71,7 @@ def release(
 
     if use not in ("first", "latest"):
         raise typer.BadParameter("--use is first or latest")
-    left_out = Console(settings_of(context, data_dir=data)).release(study, latest=use == "latest")
+    left_out = Console(settings_of(context, data_dir=data)).release(study, latest=use == "latest", by=by)
     if left_out is None:
         raise refused(f"no study {study} is held; see: status")
     say(f"{study}: gathers again, {left_out} instances left out")
@@ -80,6 +85,9 @@ def show_whole(found: dict[str, Any]) -> None:
         say(f"waits: {found['waits']}")
     if found["whole_by"]:
         say(f"whole because: {found['whole_by']}")
+    for one in found["jobs"]:
+        outcome = f", {one['outcome']}" if one["outcome"] else ""
+        say(f"job {one['id']}: {one['ruling'] or one['state']}{outcome} ({ago(one['created_s'])})")
     for one in found["steps"]:
         say(f"MPPS of {one['calling_ae']}: {one['state']}")
     here = found["instances_of"]
@@ -106,7 +114,9 @@ def _show_picture(picture: dict[str, Any]) -> None:
     state = ", ".join(f"{name} {'running' if up else 'not running'}" for name, up in picture["processes"].items())
     counts = ", ".join(f"{number} {name}" for name, number in picture["counts"].items())
     say(f"{picture['node']}: {state}; {counts}")
-    studies = table("study", "state", "since", "why", "series", "instances", "last seen", title="studies")
+    studies = table(
+        "study", "state", "since", "why", "series", "instances", "last seen", title="studies", whole=("study",)
+    )
     for one in picture["studies"]:
         studies.add_row(
             one["alias"], one["state"], ago(one["since_s"]), one["reason"], str(one["series"]), str(one["instances"]),
@@ -137,5 +147,9 @@ def _show_picture(picture: dict[str, Any]) -> None:
     for what, which in picture["waiting_for_operator"].items():
         if which:
             alarm(what, f"{', '.join(which)} ({_THEN.get(what, 'jobs show JOB, jobs retry JOB')})")
+    if picture["disk_full"]:
+        alarm(
+            "disk", "[spool] free_space_floor_mb is reached: each instance is refused with 0xA700 until there is room"
+        )
     if picture["held_studies"]:
         alarm("held", f"{', '.join(picture['held_studies'])} (release STUDY --use ...)")

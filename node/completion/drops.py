@@ -26,8 +26,18 @@ class DropFolder:
         self._folder, self._suspicions = folder, suspicions
 
     def run_once(self, *, now: float) -> None:
-        """Take every .json and .csv file that has been left alone for two seconds before `now` (since 1970)."""
-        for path in sorted(self._folder.iterdir()):
+        """Take every .json and .csv file that has been left alone for two seconds before `now` (since 1970).
+
+        Raises
+        ------
+        StatementError
+            If the folder cannot be listed: the disk of another machine may be away.
+        """
+        try:
+            found = sorted(self._folder.iterdir())
+        except OSError as error:
+            raise StatementError(f"[emg] folder {self._folder} cannot be listed ({error.strerror})") from error
+        for path in found:
             if path.suffix.lower() not in _SUFFIXES or path.name.startswith("."):
                 continue  # hidden, or still under another name: whoever writes it has not finished
             try:

@@ -94,7 +94,11 @@ def lacking_phases(study: Sequence[StackFacts]) -> dict[SeriesUID, str]:
     numbers = defaultdict[SeriesUID, set[int | None]](set)
     for one in study:
         numbers[one.series].add(one.acquisition.temporal_position)
-    single = [one for one in study if one.acquisition.temporal_position and len(numbers[one.series]) == 1]
+    single = [
+        one
+        for one in study
+        if one.acquisition.temporal_position and len(numbers[one.series]) == 1 and not one.acquisition.derived
+    ]  # subtractions bear the numbers of what they were made from, and lack the first
     if len(single) > _MOST:
         return {}
     found = {}

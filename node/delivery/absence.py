@@ -26,7 +26,7 @@ class Absence:
     def __init__(self, destination: str, settings: DeliverySettings, wait_s: Callable[[int], float]) -> None:
         self._destination, self._settings, self._wait_s = destination, settings, wait_s
         self._unreached, self._until_s = 0, 0.0
-        self._vain, self._counted_s = 0, 0.0
+        self._vain, self._counted_s, self._vain_job = 0, 0.0, ""
 
     def lasts(self, now: float) -> bool:
         """Return whether nothing is to be tried yet: the next parcel would only find out the same."""
@@ -38,12 +38,21 @@ class Absence:
         self._until_s = now + self._wait_s(self._unreached)
         self._count(why, now)
 
-    def note_vain(self, why: str, now: float) -> None:
-        """Note a turn in which nothing was taken, and nothing refused for good."""
+    def note_vain(self, why: str, job: str, now: float) -> None:
+        """Note a turn in which nothing of a job was taken, and nothing refused for good."""
         self._unreached = 0
         # However many parcels have their turn at this moment: by as many the archive is not the longer in trouble.
-        if not 0.0 <= now - self._counted_s < self._settings.first_wait_s / 2:
+        is_of_this_moment = 0.0 <= now - self._counted_s < self._settings.first_wait_s / 2
+        # 0xCxxx is about the object (PS3.4 table B.2-1): of one job, however often, it says nothing of the archive.
+        is_of_one_job = why.startswith("0xC") and job == self._vain_job
+        if not (is_of_this_moment or is_of_one_job):
+            self._vain_job = job
             self._count(why, now)
+
+    def note_answered(self) -> None:
+        """Note an answer about no object of ours: it is there again, but may go on taking nothing."""
+        if self._unreached:
+            self.end()
 
     def end(self) -> None:
         """Note that the destination took something, or refused it for good."""

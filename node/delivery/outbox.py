@@ -94,13 +94,15 @@ class Outbox:
     def _send(self, parcel: Parcel, now: float) -> None:
         left = {one.sop_instance: (one, row) for one, row in parcel.objects}
         said: dict[str, str] = {}  # of what is to be sent again
-        why, stored = "not sent in this attempt", 0
+        why, stored, was_asked = "not sent in this attempt", 0, False
         try:
             objects = [dcmread(BytesIO(self._results.read(one.path))) for one, _ in parcel.objects]
             if self._inquiry is not None and not self._is_known_alike(parcel, objects[0], self._inquiry, now):
+                self._absence.note_answered()
                 return
             replaced = self._deliveries.replaced(parcel.study, self._name)
             noted = dict(replaced)
+            was_asked = True
             for answer in self._destination.deliver(objects, replaced):
                 uid = InstanceUID(answer.sop_instance)
                 was_refused = answer.permanent and not answer.stored  # then there is what was there before
@@ -118,10 +120,12 @@ class Outbox:
             if len(left) < len(parcel.objects):
                 self._absence.end()
             else:
-                self._absence.note_vain(next(iter(said.values()), why), now)
+                self._absence.note_vain(next(iter(said.values()), why), parcel.job, now)
         except (RefusedError, SpoolError) as error:  # what is damaged here is as little put right by waiting
+            if isinstance(error, RefusedError):  # then the destination is there
+                self._absence.end()
             for one, _ in left.values():
-                self._park(one, shown(error), now, was=DeliveryState.OWED, attempts=1)
+                self._park(one, shown(error), now, was=DeliveryState.OWED)  # no attempt: nothing of it can be there
             left = {}
         except (DeliveryError, RetrievalError) as error:
             why = shown(error)
@@ -130,8 +134,8 @@ class Outbox:
             self._absence.note_unreached(why, now)
         except Exception as error:  # a plug-in's too: none may end the deliveries in silence
             why = shown(error)
-            if not stored:
-                self._absence.note_vain(why, now)
+            if was_asked and not stored:  # what failed here before says nothing of it
+                self._absence.note_vain(why, parcel.job, now)
         if stored:
             eventlog.record(Event.DELIVERY_STORED, job=parcel.job, destination=self._name, objects=stored)
         if left:

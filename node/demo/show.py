@@ -102,6 +102,8 @@ def run_demo(out: Path, screen: Screen, *, keep: bool) -> None:
             scanner = Thread(target=_scan, args=(progress, port, out / "scanner"), daemon=True)
             scanner.start()
             _follow(progress, scanner, archive, read_settings(config), screen, began)
+            if not screen.is_terminal:
+                screen.line()  # elsewhere the live table ends within its last line
             for one in progress:
                 _show(one, out / "results" / one.folder, screen)
             screen.print(

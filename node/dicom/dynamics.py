@@ -36,6 +36,11 @@ def time_points(stacks: Sequence[Stack], number: int) -> tuple[Stack, ...]:
     return tuple(one for one in stacks if _timeless(one) == _timeless(chosen) and _same_grid(one, chosen))
 
 
+def is_one_dynamic(stacks: Sequence[Stack]) -> bool:
+    """Return whether the stacks of a series differ in time alone, but for incomplete ones."""
+    return all(_timeless(one) == _timeless(stacks[0]) for one in stacks)
+
+
 def read_time_points(
     points: Sequence[Stack], instance_of: Callable[[InstanceUID], Dataset], *, largest_bytes: int
 ) -> tuple[Volume, ...]:

@@ -9,7 +9,8 @@ import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ class Pipeline:
         if unclear:
             study = alias(header.origin.study)
             eventlog.record(Event.EMG_UNCLEAR, job=job_id, study=study, reason=f"'{unclear}'")
-        # All that decides the result objects: the same digest, the same UIDs.
+        # All that decides the result objects, but for images of priors: the same digest, the same results.
         decisions = self._ledger.decisions(job_id)
         rules, doubt = rule_table(decisions), contrast_doubt(decisions)
         set_by = (settings.analysis.model_dump_json(), settings.report.model_dump_json())
@@ -171,9 +172,10 @@ class Pipeline:
         prior_images = dict(self._prior_images(job_id, prior_reports))
         for one in prior_reports:
             digest.update(f"prior\x1f{one.sha256}\n".encode())
-            for image in prior_images.get(one.sha256, ()):
-                digest.update(f"prior image\x1f{image.sha256}\n".encode())
-        manifest = digest.hexdigest()  # so far: roles, stacks, SOP Instance UIDs and contents; contents of priors
+        manifest = digest.copy()  # so far: roles, stacks, SOP Instance UIDs and contents; contents of priors
+        # Images of priors come and go with their own studies: they make other results, but no reason to measure anew.
+        for report, images in prior_images.items():
+            manifest.update("".join(f"prior image\x1f{report}\x1f{image.sha256}\n" for image in images).encode())
         digest.update("\n".join(made_by).encode())
         repeats = self._ledger.note_inputs(job_id, digest.hexdigest())
         if repeats:
@@ -193,7 +195,7 @@ class Pipeline:
             memory_limit_mb=settings.jobs.step_memory_limit_mb,
             rules=rules,
             doubt=doubt,
-            manifest=manifest,
+            manifest=manifest.hexdigest(),
             predecessor=replaced[0] if replaced else None,
             earlier=tuple(prior_reports),
             earlier_images=prior_images,
@@ -233,16 +235,30 @@ class Pipeline:
     ) -> Iterator[tuple[str, tuple[InputFile, ...]]]:
         """Yield, by the digest of a report, the instances that its lesions were outlined on; of the newest studies.
 
-        Only if all of them are held: in a part of a series the same place could not be told for sure.
+        Those are the newest of each name under the Patient ID: which of them is the patient is told in the step.
         """
-        newest = sorted({(study_began(one), _study_of(one)) for one in reports.values()}, reverse=True)
-        compared = {study for _began, study in newest[:MOST_COMPARED]}
-        for file, report in reports.items():
-            if _study_of(report) in compared and (outlined := _outlined(report)):
-                with contextlib.suppress(SpoolError):
-                    places = self._priors.images(job_id, _study_of(report), outlined)
-                    if files := tuple(self._spool_file(place, self._spool.read(place)) for place in places):
-                        yield file.sha256, files
+        outlined = {file: uids for file, report in reports.items() if (uids := _outlined(report))}
+        newest = defaultdict[tuple[str, ...], set[tuple[str, str]]](set)
+        for report in map(reports.__getitem__, outlined):
+            newest[_whose(report)].add((study_began(report), _study_of(report)))
+        compared = {study for each in newest.values() for _began, study in sorted(each, reverse=True)[:MOST_COMPARED]}
+        held: dict[tuple[str, frozenset[str]], tuple[InputFile, ...]] = {}  # revisions of a report speak of the same
+        for file, uids in outlined.items():
+            study, which = _study_of(reports[file]), frozenset(uids)
+            if study not in compared:
+                continue
+            if (study, which) not in held:
+                held[study, which] = self._held(job_id, study, which)
+            if files := held[study, which]:
+                yield file.sha256, files
+
+    def _held(self, job_id: str, study: str, instances: Collection[str]) -> tuple[InputFile, ...]:
+        """Return instances of an earlier study, or none: in a part of a series no place could be told for sure."""
+        try:
+            places = self._priors.images(job_id, study, instances)
+            return tuple(self._spool_file(place, self._spool.read(place)) for place in places)
+        except SpoolError:
+            return ()
 
     def _spool_file(self, place: Place, view: memoryview) -> InputFile:
         segment, offset = self._spool.path_of(place)
@@ -321,7 +337,12 @@ class Pipeline:
     def _settle_job(self, job_id: str, outcome: str, objects: list[dict[str, str]]) -> None:
         results = [
             ResultRecord(
-                InstanceUID(one["sop_instance"]), one["sop_class"], job_id, one["role"], one["path"], one["series"]
+                InstanceUID(one["sop_instance"]),
+                one["sop_class"],
+                job_id,
+                one["role"],
+                one["path"],
+                one.get("series", ""),
             )
             for one in objects
         ]
@@ -383,6 +404,13 @@ def _prior(view: memoryview, moment: str) -> Dataset | None:
 
 def _study_of(report: Dataset) -> str:
     return str(report.get("StudyInstanceUID") or "")
+
+
+def _whose(report: Dataset) -> tuple[str, ...]:
+    try:
+        return tuple(str(report.get(keyword) or "") for keyword in ("PatientName", "PatientBirthDate", "PatientSex"))
+    except Exception:  # what peers send may break pydicom anywhere
+        return ()
 
 
 def _outlined(report: Dataset) -> list[str]:

@@ -34,7 +34,8 @@ _OTHER_REVISED = Note(
     "does not name it, and lesions are tracked anew.",
 )
 _NO_IMAGES = Note(
-    "PRI-6", "The images of an earlier result could not be read from disk any more: they were not registered."
+    "PRI-6",
+    "The images of an earlier result are not there, or could not be registered: its lesions are not compared by place.",
 )
 
 
@@ -148,19 +149,20 @@ def predecessor(task: "Task", header: Dataset) -> Predecessor | None:
 def _brought(
     earlier: Sequence[_Told], task: "Task", header: Dataset, present: registering.Present, caveats: list[Note]
 ) -> Iterator[tuple[str, "Brought"]]:
-    """Yield by study where the lesions of earlier results would lie; a registration that is not sure is a caveat."""
-    for one in earlier:
+    """Yield by study where the lesions of earlier results would lie; one that is not sure, or none, is told."""
+    for one in (each for each in earlier if each.result.lesions):
         files = task.earlier_images.get(one.file.sha256, ())
         try:
             found = registering.brought(one.result, files, header, present)
-        except SpoolError:
+        except Exception:  # whatever an earlier study's images hold, they cost this one no measurement
+            found = None
+        if found is None:
             caveats.append(_NO_IMAGES)
             continue
-        if found is not None:
-            yield one.result.study, found
-            failed = ", ".join(gate.code for gate in found.gates if not gate.passed)
-            if failed:
-                caveats.append(_not_sure(one.result.study_date, failed))
+        yield one.result.study, found
+        failed = ", ".join(gate.code for gate in found.gates if not gate.passed)
+        if failed:
+            caveats.append(_not_sure(one.result.study_date, failed))
 
 
 def _not_sure(day: str, failed: str) -> Note:

@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from node import errors
+from node import errors, locks
 from node.errors import (
     NodeError,
     SandboxCancelledError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # every step would load it, and some have no use for settings
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _POLL_S = 0.1
+_PREFIX, _LOCK = "paraspinal-step-", "lock"  # of the folder of a step; held in it, as long as its process lives
 # One thread each: the results must not depend on the machine's cores, and the receiver needs them too.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), "1")
 
@@ -76,7 +78,7 @@ def run_isolated(
     SandboxError
         If it raised anything else (only the class is told), crashed, or was killed for time, memory or cancel.
     """
-    with tempfile.TemporaryDirectory(prefix="paraspinal-step-") as folder:
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, locks.hold(Path(folder, _LOCK)):
         task, result = Path(folder, "task.json"), Path(folder, "result.json")
         task.write_text(json.dumps({"target": target, "arguments": arguments, "memory_limit_mb": memory_limit_mb}))
         child = subprocess.Popen(
@@ -104,6 +106,14 @@ def run_isolated(
     if "error" in answer:
         raise _as_raised(target, answer["error"], answer["text"])
     return answer["value"]
+
+
+def sweep() -> None:
+    """Remove the folders of steps whose process was killed before it could; they may hold images."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # not ours, or gone
+            if (lock := folder / _LOCK).exists() and not locks.is_held(lock):
+                shutil.rmtree(folder)
 
 
 def _wait(

@@ -177,7 +177,7 @@ class Task:
 
 
 def measure(folder: str) -> str:
-    """Measure what the task says, and return the outcome.
+    """Measure what the task says, and return the outcome; of a refusal with its codes.
 
     Raises
     ------
@@ -234,7 +234,7 @@ def measure(folder: str) -> str:
         "slices": {role: list(zip(volume.instances, volume.frames, strict=True)) for role, volume in volumes.items()},
     }
     durable.write(place / _MEASUREMENT, json.dumps(values).encode())
-    return str(findings.outcome)
+    return findings.ending
 
 
 def report(folder: str) -> answers.Answer:
@@ -305,7 +305,8 @@ def _present(task: Task, volume: Volume | None, measurement: Measurement) -> Pre
     was_searched = findings.grade is not None or bool(findings.lesions)
     if volume is None or regions.muscles is None or regions.reference == Role.PRE or not was_searched:
         return None
-    return Present(volume, regions.muscles, task.memory_limit_mb * 2**20 // _SHARE_OF_A_VOLUME)
+    largest_bytes = task.memory_limit_mb * 2**20 // _SHARE_OF_A_VOLUME
+    return Present(volume, regions.muscles, largest_bytes, task.analysis.thickest_slice_mm)
 
 
 def _header(task: Task, role: Role) -> Dataset:

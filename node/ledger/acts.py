@@ -1,7 +1,7 @@
 """What people did to jobs and studies, and what they decided about results: who, when, what. None of it is dropped.
 
 A ruling is a row of its own (`rulings`), for results hang on it; on an act nothing hangs. An act is noted in the
-transaction that does it; where the queue does it, which has transactions of its own, right beside.
+transaction that does it; a cancel, which the queue does in one of its own, right after.
 """
 
 from dataclasses import dataclass

@@ -32,7 +32,7 @@ _OUR_RESULT = "a result of this node, sent back"
 OF_RESULTS = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("7", "30", "66.4", "88.22", "88.33", "88.34", "88.59", "104.1")
 )
-_CLOSED = (StudyState.MEASURABLE, StudyState.NOT_ELIGIBLE)
+_CLOSED = (StudyState.MEASURABLE, StudyState.NOT_ELIGIBLE, StudyState.EXPIRED)
 # Last seen never: it holds up nobody who waits until a study is quiet.
 _ENTER_SERIES_OF_OURS = f"""
     INSERT INTO series (uid, study, last_seen_s, whole_by)
@@ -114,11 +114,11 @@ class Arrivals:
     ) -> list[HeldStudy]:
         """Enter instances in one transaction, and return the studies that are held from now on.
 
-        An instance reopens its study, unless that is held; but a result, whoever made it, reopens none that is closed:
-        what would be measured then is what was measured before. A study is held when an instance contradicts one of the
-        same SOP Instance UID, or when its instances are of two patients. What is entered already is left as it is.
-        A result of this node that an archive sends back is kept, and does none of this: else each report would have
-        its own study measured again, for ever where archives route on arrival.
+        An instance reopens its study, unless that is held; but a result, whoever made it, reopens none that is closed
+        or was dropped: what would be measured then is what was measured before. A study is held when an instance
+        contradicts one of the same SOP Instance UID, or when its instances are of two patients. What is entered already
+        is left as it is. A result of this node that an archive sends back is kept, and does none of this: else
+        each report would have its own study measured again, for ever where archives route on arrival.
 
         Parameters
         ----------
@@ -155,13 +155,13 @@ class Arrivals:
         """Drop the instances of studies that were last seen before that moment and are done with; return how many.
 
         Done with: not gathering, not held, no job without an outcome, nothing owed to a destination. Their rows stay,
-        without the instances.
+        without the instances. Results of others that come for such a study are kept as long, from then on.
         """
-        expired = f"SELECT uid FROM study WHERE state = '{StudyState.EXPIRED}'"
+        expired = f"SELECT uid FROM study WHERE state = '{StudyState.EXPIRED}' AND last_seen_s < ?"
         with self._database.begin() as connection:
             gone = connection.execute(_EXPIRE, (before_s,)).rowcount
             for table in ("instance", "series", "expectation", "expected_instance", "procedure_step"):
-                connection.execute(f"DELETE FROM {table} WHERE study IN ({expired})")
+                connection.execute(f"DELETE FROM {table} WHERE study IN ({expired})", (before_s,))
         return gone
 
     def needed_segments(self) -> set[int]:

@@ -3,11 +3,12 @@
 import sqlalchemy as sa
 
 from node.dicom.identifiers import InstanceUID
+from node.ledger.acts import noted
 from node.ledger.conditions import RULING
 from node.ledger.engine import Rows
 from node.ledger.schema import instance, job, result, stack, study
 from node.ledger.stacks import decision_of
-from node.records import Place, Role, RoleDecision, Ruling, StudyState
+from node.records import Act, Place, Role, RoleDecision, Ruling, StudyState
 
 SUPERSEDED = "superseded"
 
@@ -113,12 +114,18 @@ class Jobs(Rows):
                     return ""
             return ""
 
-    def reopen(self, job_id: str) -> bool:
-        """Forget how a job ended: it is tried again. Not if its results were recalled; return whether it was done."""
+    def reopen(self, job_id: str, who: str, *, now: float) -> bool:
+        """Forget how a job ended: it is tried again. Not if its results were recalled; return whether it was done.
+
+        `who` wants it, and is noted.
+        """
         holds = sa.func.coalesce(RULING, "") != Ruling.RECALLED
         with self.engine.begin() as connection:
             reopened = job.update().where(job.c.id == job_id, holds).values(outcome=None, settled_s=None)
-            return bool(connection.execute(reopened).rowcount)
+            if not connection.execute(reopened).rowcount:
+                return False
+            connection.exec_driver_sql(*noted(Act.RETRIED, job_id, who, now=now))
+            return True
 
     def fail(self, job_id: str, reason: str, *, now: float) -> None:
         """Write down why a job came to nothing; its report that there is no result is nothing that another repeats."""

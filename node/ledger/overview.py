@@ -153,8 +153,10 @@ class Overview(Rows):
             for row in rows
         ]
 
-    def job_rows(self, limit: int = 100, *, ids: Sequence[str] | None = None) -> list[JobRow]:
-        """Return the jobs made last, newest first; of `ids` alone if given."""
+    def job_rows(
+        self, limit: int = 100, *, ids: Sequence[str] | None = None, study_name: str | None = None
+    ) -> list[JobRow]:
+        """Return the jobs made last, newest first; of `ids`, or of one study by its alias or UID, alone if given."""
         wanted = (
             sa.select(job.c.id, study.c.alias, job.c.outcome, job.c.created_s, job.c.settled_s)
             .join(study, study.c.uid == job.c.study)
@@ -163,6 +165,8 @@ class Overview(Rows):
         )
         if ids is not None:
             wanted = wanted.where(job.c.id.in_(ids))
+        if study_name is not None:
+            wanted = wanted.where(sa.or_(study.c.alias == study_name, study.c.uid == study_name))
         with self.engine.connect() as connection:
             return [
                 JobRow(row.id, row.alias, row.outcome, row.created_s, row.settled_s)

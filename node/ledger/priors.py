@@ -7,7 +7,7 @@ both sides; whoever reads a report looks at name and day of birth as well. A stu
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from node.ledger.database import Database
 from node.ledger.rulings import LAST_RULING
@@ -75,7 +75,7 @@ class Priors:
         """Return where the SRs of such studies are that others sent, whoever made them."""
         return [Place(*row) for row in self._database.connection.execute(_RECEIVED, (job,)).fetchall()]
 
-    def images(self, job: str, study: str, sop_instances: Sequence[str]) -> list[Place]:
+    def images(self, job: str, study: str, sop_instances: Collection[str]) -> list[Place]:
         """Return where instances of such a study are; none unless all of them are held."""
         wanted = json.dumps([*set(sop_instances)]), job, study
         rows = self._database.connection.execute(_IMAGES, wanted).fetchall()

@@ -95,6 +95,13 @@ _MEASURED = """
     WHERE id IN (SELECT chosen.atom FROM job, json_tree(job.selection) AS chosen WHERE job.id = ?)
     ORDER BY id
 """
+_OTHERS = """
+    SELECT other.id
+    FROM job AS own
+    JOIN job AS other ON other.study = own.study AND other.id <> own.id
+    WHERE own.id = ?
+    ORDER BY other.generation
+"""
 # Why the results of a job are not to be approved: no newer ones are there or under way, and its study is as it was.
 _OF_STUDY = "SELECT study.state FROM job JOIN study ON study.uid = job.study WHERE job.id = ?"
 _NEWER = """
@@ -204,6 +211,15 @@ class Rulings:
     def holders(self, job: str) -> list[str]:
         """Return the destinations that hold, or may hold, results of a job."""
         return [name for (name,) in self._database.connection.execute(_HOLDERS, (job,)).fetchall()]
+
+    def others(self, job: str) -> list[str]:
+        """Return the other jobs of a job's study whose results are, or may be, at a destination and hold, by id."""
+        found = [name for (name,) in self._database.connection.execute(_OTHERS, (job,)).fetchall()]
+        return [one for one in found if self._holds(one) and self.holders(one)]
+
+    def _holds(self, job: str) -> bool:
+        found = self.of(job)
+        return found is None or found.ruling not in (Ruling.REJECTED, Ruling.RECALLED)
 
     def approve(
         self, job: str, made: Sequence[ResultRecord], owed: Mapping[str, Collection[str]], who: str, reason: str, *,

@@ -7,8 +7,8 @@ from node.records import DELIVERED, FOR_AN_OPERATOR, DeliveryState
 
 _OWED = DeliveryState.OWED
 _WAITING, _THERE = (", ".join(f"'{one}'" for one in states) for states in (FOR_AN_OPERATOR, DELIVERED))
-# Of all rows no more than the counts, and the rest of the few that are owed. `+`: SQLite would begin with all of the
-# destination.
+# Of all rows no more than the counts, and the rest of the few that are owed or wait. `+`: SQLite would begin with all
+# of the destination.
 _STANDING = f"""
     SELECT
         destination,
@@ -26,7 +26,8 @@ _STANDING = f"""
         coalesce((
             SELECT last.status
             FROM delivery AS last
-            WHERE +last.destination = delivery.destination AND last.state = '{_OWED}' AND last.status <> ''
+            WHERE +last.destination = delivery.destination
+                AND last.state IN ('{_OWED}', {_WAITING}) AND last.status <> ''
             ORDER BY last.updated_s DESC, last.attempts DESC
             LIMIT 1
         ), '')
@@ -46,7 +47,7 @@ class StandingRow:
     there: int
     unproven: int  # of those that it has
     oldest_job_ended_s: float | None  # of what is owed, in seconds since 1970; it may be owed again since later
-    status: str  # why the one that was tried last is still owed
+    status: str  # why the one that was tried last is still owed, or waits
 
 
 def standing(database: Database) -> list[StandingRow]:

@@ -97,7 +97,7 @@ def _private(value: str) -> Code:
 
 
 # Document: TID 1500, 1204, 1600, 1602 - 1606
-REPORT_TITLE = Code("126000", "DCM", "Imaging Measurement Report")  # CID 7021; OHIF opens no other title
+REPORT_TITLE = Code("126000", "DCM", "Imaging Measurement Report")  # CID 7021; OHIF 3.13 shows others as text
 PROCEDURE_REPORTED = Code("25056-3", "LN", "MRI unspecified body region")  # CID 100; PixelMed: any other is an error
 ENGLISH = Code("en-US", "RFC5646", "English (United States)")  # TID 1204, CID 5000
 LANGUAGE = Code("121049", "DCM", "Language of Content Item and Descendants")

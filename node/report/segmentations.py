@@ -20,6 +20,10 @@ Labels = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
 
 LATERALITY = {Side.LEFT: codes.LEFT, Side.RIGHT: codes.RIGHT}
 MUSCLE_LABEL = {Side.LEFT: 1, Side.RIGHT: 2}  # of `Regions.muscles`
+# sRGB. Chosen so that any two are 30 apart at least (CIEDE2000), for eyes that lack one kind of cones too, as
+# doi:10.1109/TVCG.2009.113 models them.
+_MUSCLE_COLOR = {Side.LEFT: "#3355e0", Side.RIGHT: "#f0e442"}
+_LESION_COLOR, _VESSEL_COLOR = "#d62020", "#00e5e5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Region:
     type: Code
     site: Code | None
     side: Side | None
-    color: str  # sRGB; chosen, apart from each other and from grey
+    color: str
 
 
 def muscle_region(side: Side) -> Region:
@@ -46,7 +50,7 @@ def muscle_region(side: Side) -> Region:
         codes.DEEP_BACK_MUSCLE,
         None,
         side,
-        {Side.LEFT: "#4a90d9", Side.RIGHT: "#2a70b9"}[side],
+        _MUSCLE_COLOR[side],
     )
 
 
@@ -60,12 +64,12 @@ def lesion_region(lesion: LesionFindings) -> Region:
         codes.ENHANCING_LESION,
         codes.DEEP_BACK_MUSCLE,
         lesion.side,
-        "#ff4040",
+        _LESION_COLOR,
     )
 
 
 _VESSELS = Region(
-    1, "PVM vessels", "MRV vessels", codes.ANATOMICAL_STRUCTURE, codes.VEIN, codes.VENOUS_PLEXUS, None, "#00d0d0"
+    1, "PVM vessels", "MRV vessels", codes.ANATOMICAL_STRUCTURE, codes.VEIN, codes.VENOUS_PLEXUS, None, _VESSEL_COLOR
 )
 
 

@@ -21,10 +21,10 @@ from pydicom.uid import (
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
 
-from node.calling import Deadline, tls_arguments
+from node.calling import Deadline, tls_arguments, why_none
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
 from node.dimse import NO_DELAY, VERIFICATION, await_reader
-from node.errors import RetrievalError, shown
+from node.errors import RetrievalError
 from node.records import KnownStudy
 from node.retrieval.answers import (
     SeriesAnswer,
@@ -243,10 +243,12 @@ class Archive:
                     evt_handlers=[NO_DELAY, (evt.EVT_CONN_OPEN, deadline.hold), *handlers],
                 )
             except OSError as error:  # its host has no address
-                raise RetrievalError(f"no association with the archive: {shown(error)}") from error
+                raise RetrievalError(self._why_none(deadline)) from error
             try:
+                if association.is_rejected:
+                    raise RetrievalError("the archive rejects the association")
                 if not association.is_established:
-                    raise RetrievalError(_why_none(association))
+                    raise RetrievalError(self._why_none(deadline))
                 try:
                     yield association
                 except (RuntimeError, ValueError) as error:  # it went away under our hands; no context was accepted
@@ -260,6 +262,9 @@ class Archive:
             finally:
                 if association.is_established:
                     association.release()
+
+    def _why_none(self, tried: Deadline) -> str:
+        return why_none(self._settings, self._tls, tried, patience_s=self._silence_s)
 
 
 # Return keys: "" asks for the value (PS3.4 section C.2.2.1.3)
@@ -322,9 +327,3 @@ def _code(status: Dataset) -> int:
     if code is None:
         raise RetrievalError("the archive does not answer, or ends the association")
     return int(code)
-
-
-def _why_none(association: Association) -> str:
-    if association.is_rejected:
-        return "the archive rejects the association"
-    return "no association with the archive"

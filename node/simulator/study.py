@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from node.errors import SimulatorError
+from node.errors import FolderError, SimulatorError
 from node.records import Role
 from node.simulator.anatomy import Anatomy
 from node.simulator.encoding import encode
@@ -148,7 +148,14 @@ def write(study: SimulatedStudy, folder: Path) -> tuple[Path, ...]:
     """Write a study into `folder` and return its DICOM files in the order of `study.datasets`.
 
     The files have neutral names, dicom/S0001/I0001 and so on. Beside them stand truth.json, the masks and the recipe.
+
+    Raises
+    ------
+    FolderError
+        If there is a study in `folder`: what one has less than the other would stay, and be taken for a part of it.
     """
+    if (folder / "dicom").exists():
+        raise FolderError(f"{folder} holds a study: name another folder")
     paths = []
     for series_number, one in enumerate(study.series, start=1):
         place = folder / "dicom" / f"S{series_number:04d}"

@@ -126,6 +126,18 @@ def test_lesions_are_brought_to_where_they_would_lie_unless_their_positions_are_
     assert found.looked_at == {"2.25.1"}
 
 
+def test_where_there_would_be_no_end_of_overlaps_none_is_tried() -> None:
+    back = series(tissue(1), 0, 240)
+    affine = back.geometry.affine.copy()
+    affine[2, 0] = 15.0  # mm from slice to slice: a back of 1.2 m
+    endless = Grid.of(volume(back.array, replace(back.geometry, affine=affine)))
+
+    found = follow_up(endless, endless)
+
+    assert (found.movement, failed(found)) == (None, {"PRI-REG-1"})
+    assert [one.wanted for one in found.gates] == ["<= 200 overlaps to try"]
+
+
 def test_an_examination_without_a_body_is_not_placed() -> None:
     empty = examined(tissue(1) * 0, 0, 120)
     nothing = Grid(np.zeros_like(empty.signal), empty.geometry, empty.axes, empty.box, empty.whole_shape)

@@ -7,7 +7,7 @@ import pytest
 
 from node.analysis.brought import Brought
 from node.analysis.recognition import recognized
-from node.findings import EarlierLesion, EarlierResult, Findings, LesionFindings, Location, Side
+from node.findings import EarlierLesion, EarlierResult, Findings, Gate, LesionFindings, Location, Side
 from tests.report.builders import LESION, LESION_MM, WITH_LESION
 
 FRAME = "2.25.5"
@@ -112,8 +112,23 @@ def test_in_one_frame_of_reference_the_place_decides_and_no_level_is_needed():
     (far,) = compared(now(), earlier=(result(away),)).lesions
 
     assert near.prior is not None
-    assert (near.prior.basis, near.prior.confidence) == ("3 mm apart in one frame of reference", "high")
+    assert (near.prior.basis, near.prior.confidence) == ("3 mm apart in one frame of reference", "medium")
     assert far.prior is None
+
+
+def test_a_place_in_the_frame_of_reference_of_another_study_counts_only_where_nothing_speaks_against_it():
+    there = replace(THEN, frame_of_reference=FRAME, centroid_mm=LESION_MM, level=None)
+    twin = replace(there, tracking_identifier="PVM lesion 3", tracking_uid="2.25.73", centroid_mm=(0.0, 0.0, 0.0))
+    x, y, z = LESION_MM
+    registered = {"2.25.1": Brought((), {"2.25.72": (x, y, z + 34.0), "2.25.73": LESION_MM})}
+    refused = {"2.25.1": Brought((Gate("PRI-REG-2", 0.4, ">= 0.8", passed=False),), {})}
+
+    (of_level,) = compared(now(level="L3"), earlier=(result(replace(there, level="L4")),)).lesions
+    (moved,) = by_place(now(level=None), there=registered, then=(there, twin)).lesions
+    (unsure,) = by_place(now(level=None), there=refused, then=(there, twin)).lesions
+
+    assert (of_level.prior, unsure.prior) == (None, None)
+    assert (moved.tracking_uid, moved.prior and moved.prior.by) == ("2.25.73", "registration")
 
 
 def test_a_study_that_is_measured_again_keeps_its_tracks_and_tells_no_change():

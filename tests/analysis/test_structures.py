@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from node.analysis.network import Class
-from node.analysis.seen import Seen
+from node.analysis.seen import Seen, place_sides
 from node.analysis.structures import BONE, CANAL, on_voxels, sides_of, structures
 from node.analysis.unet import figures_of, judge
 from node.ports import PARTS
@@ -56,12 +57,28 @@ def test_vertebra_and_sacrum_are_bone() -> None:
     assert (labels[1, 5:18, 30:50] == BONE).all()
 
 
-def test_a_second_spine_far_from_the_canal_is_none() -> None:
-    back = painted()
-    back = replace(back, middle=back.middle - (60.0, 0.0))  # so that all lies more than 80 mm behind it
+@pytest.mark.parametrize("size", [8, 16])  # smaller and larger than the canal itself
+def test_a_second_spine_in_front_of_the_belly_is_none(size: int) -> None:
+    classes = np.full((5, 140, 80), Class.BODY, np.uint8)
+    classes[:, 100:112, 34:46] = Class.CANAL
+    classes[:, 85:98, 30:50] = Class.VERTEBRA
+    classes[2, 20 : 20 + size, 30 : 30 + size] = Class.CANAL
+    classes[2, 5:18, 30:50] = Class.VERTEBRA
+    ones = np.ones(5)
 
-    assert not np.isin(structures(back), (BONE, CANAL))[:, 18:].any()
-    assert np.isin(structures(back), (BONE, CANAL))[:, :15].any()
+    labels = structures(place_sides(classes, ones, ones, ones, ones))
+
+    assert (labels[:, 85:98, 30:50] == BONE).all()
+    assert (labels[:, 100:112, 34:46] == CANAL).all()
+    assert not np.isin(labels[:, :50], (BONE, CANAL)).any()
+
+
+def test_where_no_canal_is_seen_bone_is_where_it_is_called_so() -> None:
+    classes = np.full((2, 140, 80), Class.BODY, np.uint8)
+    classes[:, 5:18, 30:50] = Class.VERTEBRA
+    ones = np.ones(2)
+
+    assert (structures(place_sides(classes, ones, ones, ones, ones))[:, 5:18, 30:50] == BONE).all()
 
 
 def test_a_hole_that_was_filled_is_of_the_muscle_around_it() -> None:

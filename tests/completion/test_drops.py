@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from node.completion.drops import ASIDE, DropFolder
+from node.errors import StatementError
 from node.ledger import Database
 from node.ledger.suspicions import Suspicions
 
@@ -94,3 +95,8 @@ def test_a_link_and_a_file_that_is_too_large_are_not_read(folder: Path, suspicio
     assert (folder / ASIDE / "link.json").is_symlink()
     assert (folder / ASIDE / "large.json").exists()
     assert (tmp_path / "elsewhere").exists()
+
+
+def test_a_folder_that_is_away_is_named(tmp_path: Path, suspicions: Suspicions) -> None:
+    with pytest.raises(StatementError, match=f"folder {tmp_path / 'away'} cannot be listed"):
+        DropFolder(tmp_path / "away", suspicions).run_once(now=NOW)

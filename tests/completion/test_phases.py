@@ -290,13 +290,27 @@ def test_time_points_that_are_missing_are_counted_over_all_their_series_and_told
     assert lacking_phases([*whole[:5], numbered(6, FlipAngle=14)]).keys() == {whole[4].series, whole[5].series}
 
 
+def test_subtractions_of_all_later_time_points_from_the_first_lack_none() -> None:
+    subtracted = [
+        phase(20 + number, 12.0 * number, **counted(number, of=6), ImageType=["DERIVED", "SECONDARY", "SUBTRACT"])
+        for number in range(2, 7)
+    ]
+
+    assert lacking_phases([*(numbered(number) for number in range(1, 7)), *subtracted]) == {}
+
+
 def test_a_study_waits_for_a_time_point_that_is_missing_and_closes_when_all_are_here(
     spool: Spool, ledger: Ledger
 ) -> None:
     desk = Desk(spool, ledger)
     instances = {
         number: list(
-            series_of(number, slices=3, **(VIBE | DAY | counted(number) | {"AcquisitionTime": f"10000{number}"}))
+            series_of(
+                number,
+                slices=3,
+                **(VIBE | DAY | counted(number) | {"AcquisitionTime": f"1000{number}0"}),
+                **(AGENT if number > 2 else {}),
+            )
         )
         for number in range(1, 6)
     }
@@ -311,4 +325,4 @@ def test_a_study_waits_for_a_time_point_that_is_missing_and_closes_when_all_are_
     desk.look(now=2 * QUIET_S + 1)
 
     assert waited_for == "waits; 4 of 5 time points"
-    assert desk.state is not StudyState.GATHERING
+    assert (desk.state, desk.reason) == (StudyState.MEASURABLE, "dynamic series alone")

@@ -1,5 +1,6 @@
 """A C-STORE SCP as a destination: what each of its answers means."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -97,8 +98,31 @@ def test_an_echo_tells_whether_a_destination_answers(tmp_path: Path) -> None:
         assert echo(peer(archive.port), CALLER) == 0x0000
         port = archive.port
 
-    with pytest.raises(DeliveryError, match="no association"):
+    with pytest.raises(DeliveryError, match=f"^no association with 127.0.0.1:{port}: connection refused$"):
         echo(peer(port), CALLER)
+
+
+@pytest.mark.parametrize("backlog", [0, None], ids=["no answer to the connection", "another protocol"])
+def test_who_does_not_answer_is_told_apart_from_who_speaks_something_else(backlog: int | None) -> None:
+    impatient = replace(CALLER, silence_s=0.3)
+    with socket.create_server(("127.0.0.1", 0), backlog=backlog) as server, contextlib.ExitStack() as waiting:
+        port = server.getsockname()[1]
+        if backlog == 0:  # the queue of the listener is full, and the kernel drops who comes besides
+            waiting.enter_context(socket.create_connection(("127.0.0.1", port)))
+        else:
+            threading.Thread(target=lambda: _say(server, b"HTTP/1.1 400 Bad Request\r\n\r\n")).start()
+        with pytest.raises(DeliveryError) as raised:
+            echo(peer(port), impatient)
+
+    why = "timed out" if backlog == 0 else "no answer that is DICOM"
+    assert str(raised.value) == f"no association with 127.0.0.1:{port}: {why}"
+
+
+def _say(server: socket.socket, words: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(1 << 16)
+        connection.sendall(words)
 
 
 def test_a_peer_that_stops_in_the_middle_of_a_pdu_is_given_up() -> None:

@@ -5,7 +5,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from node.delivery.identity import contradiction
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
-from node.errors import RetrievalError
+from node.errors import RefusedError, RetrievalError
 from node.ledger.rulings import Rulings
 from node.records import RECALL_NOTE, DeliveryState, KnownStudy, ResultRecord
 from tests.builders import SECRET, mr, part10
@@ -137,6 +137,14 @@ def test_what_was_held_at_the_first_look_was_never_sent_and_is_not_recalled(desk
     desk.run(desk.outbox(Scripted("stored"), inquiry=Knows(KnownStudy("OTHER", "", ""))))
 
     assert Rulings(desk.ledger.database).holders(job) == []
+
+
+def test_whoever_has_never_let_us_in_holds_nothing_and_whoever_may_be_asked_this_moment_may(desk: Desk) -> None:
+    job = desk.owe(None, "pacs", "viewer")
+    desk.run(desk.outbox(Scripted(RefusedError("association rejected for good"))))
+
+    assert desk.states(job)[0] == (DeliveryState.PARKED, "association rejected for good")
+    assert Rulings(desk.ledger.database).holders(job) == ["viewer"]
 
 
 def test_a_recall_goes_wherever_its_results_are_whosever_the_study_is_there_by_now(desk: Desk) -> None:

@@ -11,11 +11,12 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node.delivery import Outbox
-from node.errors import DeliveryError, RefusedError
+from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
+from node.errors import DeliveryError, RefusedError, RetrievalError
 from node.ledger import Arrivals, open_database
 from node.ledger.ledger import Ledger
 from node.ports import Answer
-from node.records import DeliveryState
+from node.records import DeliveryState, KnownStudy
 from node.simulator.archive import Archive
 from tests.delivery.bad_archive import BadArchive
 from tests.delivery.desk import REPORT, SEG, Desk, objects, peer, storage
@@ -193,6 +194,82 @@ def test_an_archive_that_lets_us_in_and_takes_nothing_is_one_alarm_and_one_all_c
     ]
 
 
+def told_of(desk: Desk, outbox: Outbox, turns: int, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Have so many turns, an hour between two, and return the codes of alarm and all-clear that were told."""
+    caplog.set_level("INFO")
+    caplog.clear()
+    for _ in range(turns):
+        desk.run(outbox, after_s=3600.0)
+    return [line.split()[0] for line in caplog.messages if "D52" in line]
+
+
+def test_a_fault_of_our_own_machine_is_no_absence_of_the_destination(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.owe()
+    outbox = desk.outbox(destination := Scripted("stored"))
+
+    with no_descriptors():
+        told = told_of(desk, outbox, 4, caplog)
+
+    assert (told, destination.got) == ([], [])
+
+
+@pytest.mark.parametrize(("away", "told"), [(2, []), (3, ["D521"])])
+def test_who_rejects_the_association_for_good_is_there(
+    desk: Desk, caplog: pytest.LogCaptureFixture, away: int, told: list[str]
+) -> None:
+    desk.owe(objects(1), study=1)
+    gone = DeliveryError("no association")
+    outbox = desk.outbox(Scripted(*[gone] * away, RefusedError("rejected for good"), gone))
+    told_of(desk, outbox, away, caplog)
+
+    rejected = told_of(desk, outbox, 1, caplog)
+    desk.owe(objects(2), study=2)
+    after = told_of(desk, outbox, 2, caplog)
+
+    assert (rejected, after) == (told, [])
+
+
+@pytest.mark.parametrize(
+    ("status", "jobs", "told"), [("0xC000", 1, []), ("0xC000", 2, ["D520"]), ("0xA700", 1, ["D520"])]
+)
+def test_one_job_that_an_archive_cannot_understand_is_no_archive_that_takes_nothing(
+    desk: Desk, caplog: pytest.LogCaptureFixture, status: str, jobs: int, told: list[str]
+) -> None:
+    class Refusing(Scripted):
+        def deliver(self, objects: Sequence[Dataset], _replaced: Mapping[str, tuple[str, str]], /) -> Iterator[Answer]:
+            yield Answer(str(objects[0].SOPInstanceUID), stored=False, permanent=False, status=status)
+
+    for study in range(1, jobs + 1):
+        desk.owe(objects(study), study=study)
+
+    assert told_of(desk, desk.outbox(Refusing("")), 5, caplog) == told
+
+
+def test_an_archive_that_answers_whose_study_it_is_is_back_though_nothing_may_be_sent_there(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Knowing:
+        there = False
+
+        def known(self, _study: StudyUID) -> KnownStudy | None:
+            if not self.there:
+                raise RetrievalError("no association")
+            return None
+
+        def instances(self, _study: StudyUID, _series: SeriesUID) -> frozenset[InstanceUID]:
+            raise NotImplementedError
+
+    desk.owe()
+    outbox = desk.outbox(Scripted("stored"), inquiry=(archive := Knowing()))
+
+    away = told_of(desk, outbox, 3, caplog)
+    archive.there = True
+
+    assert (away, told_of(desk, outbox, 1, caplog)) == (["D520"], ["D521"])
+
+
 def test_a_newer_revision_waits_for_the_older_one(desk: Desk) -> None:
     older = desk.owe(objects(1))
     destination = Scripted("later", "stored")
@@ -348,7 +425,7 @@ def test_an_archive_that_is_down_leaves_everything_owed(desk: Desk) -> None:
 
     desk.run(desk.outbox(storage(1)))
 
-    assert desk.states(job) == [(OWED, "no association")] * 2
+    assert desk.states(job) == [(OWED, "no association with 127.0.0.1:1: connection refused")] * 2
 
 
 def test_a_study_of_which_something_is_owed_or_held_is_not_dropped(desk: Desk) -> None:

@@ -144,7 +144,7 @@ def test_the_first_that_is_worth_trying_again_holds_up_the_rest(desk: Desk, orig
     assert desk.states(job) == [(DeliveryState.STORED, "0x0000")] * 2
 
 
-def said_of(server: Stow) -> str:
+def said_of(server: StowRs) -> str:
     """Return what a server says when it is asked beforehand, as an error or not."""
     try:
         return server.reach()

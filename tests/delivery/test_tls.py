@@ -53,20 +53,20 @@ def test_objects_go_over_tls_with_our_certificate(port: int, authority: Authorit
 
 
 @pytest.mark.parametrize(
-    ("ours", "settings"),
+    ("ours", "settings", "why"),
     [
-        ("client", {"tls_name": "another"}),  # the certificate is somebody else's
-        ("client", {"tls_name": ""}),  # nor the host's
-        ("client", {"tls": False}),
-        ("revoked-by-nobody", {}),
+        ("client", {"tls_name": "another"}, "its certificate does not count: Hostname mismatch"),  # somebody else's
+        ("client", {"tls_name": ""}, "its certificate does not count: IP address mismatch"),  # nor the host's
+        ("client", {"tls": False}, "no answer that is DICOM"),
+        ("revoked-by-nobody", {}, "its certificate does not count: "),
     ],
 )
 def test_whoever_is_not_who_the_settings_say_gets_nothing(
-    port: int, authority: Authority, ours: str, settings: dict[str, object]
+    port: int, authority: Authority, ours: str, settings: dict[str, object], why: str
 ) -> None:
     tls = authority.settings("client") if ours == "client" else authority.settings("client", ca="rogue.crt")
 
-    with pytest.raises(DeliveryError, match="no association"):
+    with pytest.raises(DeliveryError, match=f"no association with 127.0.0.1:{port}: {why}"):
         list(DicomStorage(peer(port, **settings), caller(tls)).deliver(objects()))
 
 

@@ -93,7 +93,7 @@ def test_what_a_newer_revision_has_passed_is_sent_only_if_that_is_said(
     wanted = run("jobs", verb, older, "--although-newer", "--data", str(tmp_path))
 
     assert (refused[0], refused[2]) == (
-        1, f"failed: {older}: newer results of its study are at pacs already\n",
+        1, f"refused: {older}: newer results of its study are at pacs already\n",
     )  # fmt: skip
     assert wanted[0] == 0
     assert {state for state, _ in desk.states(older)} == {DeliveryState.OWED}
@@ -251,9 +251,23 @@ def test_a_status_says_how_it_stands_with_each_destination(run, desk: Desk, tmp_
     assert [tuple(one.values()) for one in shown] == [
         ("pacs", 4, 0, 0, 0, settled_s, "no association"),
         ("shelf", 0, 0, 2, 0, None, ""),
-        ("viewer", 0, 2, 0, 0, None, ""),
+        ("viewer", 0, 2, 0, 0, None, "never"),
         ("web", 0, 0, 2, 2, None, ""),
     ]
     assert [one["oldest_job_ended_s"] for one in shown] == [settled_s, None, None, None]
     assert "no association" in said
     assert "job ended" in said
+
+
+def test_a_recall_says_which_other_results_of_the_study_still_hold(run, desk: Desk, tmp_path: Path) -> None:
+    first, second = desk.owe(objects(1)), desk.owe(objects(2))
+    desk.run(desk.outbox(Scripted("stored")))
+    words = ("--user", "Curie^Marie", "--reason", "wrong", "--data", str(tmp_path))
+
+    newest = run("recall", second, *words)
+    oldest = run("recall", first, *words)
+    forced = run("force-complete", desk.ledger.study_rows(1)[0].alias, "--data", str(tmp_path))
+
+    assert f"other results of this study still hold there: {first}; each is recalled by itself" in newest[1]
+    assert oldest[1] == f"{first}: recalled; a note is owed to pacs\n"
+    assert "its next job ends as 'repeats ...' unless" in forced[1]

@@ -133,7 +133,7 @@ def test_what_a_destination_has_may_be_missing_in_an_export_and_nothing_else(tmp
 
 def test_nothing_is_recalled_or_approved_while_its_job_is_measured_again(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    Ledger(desk.database).reopen(desk.job)
+    Ledger(desk.database).reopen(desk.job, "curie", now=1.0)
     files = list(desk.results.root.iterdir())
 
     with pytest.raises(RulingError, match="it is being measured"):
@@ -248,5 +248,5 @@ def test_what_waits_for_review_can_be_looked_at_without_a_viewer(tmp_path: Path,
     assert "\nSummary: " in sentences
     assert desk.owed() == []
     assert (again[0], again[2]) == (
-        1, "failed: files of this job would lie among others: name an empty or new folder\n",
+        1, "refused: files of this job would lie among others: name an empty or new folder\n",
     )  # fmt: skip

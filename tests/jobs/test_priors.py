@@ -20,12 +20,13 @@ from node.jobs import answers, priors, steps
 from node.jobs.registering import Present
 from node.ledger import Arrivals
 from node.ledger.ledger import Ledger
+from node.ledger.rulings import Rulings
 from node.records import Predecessor, ResultRecord, Role
 from node.report.codes import SOURCE_SERIES
 from node.settings import AnalysisSettings, ReportSettings
 from node.spool import Results, Spool
 from tests.analysis.phantom import volume
-from tests.builders import STUDY, part10
+from tests.builders import STUDY, part10, series_of
 from tests.jobs.test_rules_in_results import POST, PRE, Bench, site_rules
 from tests.report.builders import LESION, LESION_MM, MEASUREMENTS, WITH_LESION, built, evidence, items
 from tests.report.builders import value as value_of
@@ -231,12 +232,12 @@ def test_the_report_of_a_later_study_does_not_make_a_study_new(spool: Spool, led
 OTHER = "2.25.2000"
 
 
-def reported(bench: Bench, made: Dataset | None = None) -> None:
+def reported(bench: Bench, made: Dataset | None = None, *, sop_instance: str = "2.25.9", review: bool = False) -> None:
     """Give the newest job its report."""
     path = Results(bench.folder / "results").store(part10(made or report()))
     row = bench.ledger.job_rows()[0]
-    kept = ResultRecord(InstanceUID("2.25.9"), report().SOPClassUID, row.id, "sr", path)
-    bench.ledger.settle(row.id, "findings", [kept], {}, now=bench.now)
+    kept = ResultRecord(InstanceUID(sop_instance), report().SOPClassUID, row.id, "sr", path)
+    bench.ledger.settle(row.id, "findings", [kept], {}, now=bench.now, review=review)
 
 
 def jobs_of_two_studies(bench: Bench, **others: str) -> tuple[steps.Task, steps.Task]:
@@ -325,7 +326,39 @@ def test_a_job_is_given_the_images_that_an_earlier_report_speaks_of_while_all_of
     assert [read_uid(one) for one in images] == [f"{STUDY}.2.{number}" for number in range(1, 7)]
     assert steps.Task.from_json(with_images.as_json()) == with_images
     assert (len(without.earlier), without.earlier_images) == (1, {})
-    assert bench.digest != digest
+    assert (bench.digest, without.manifest != with_images.manifest) == (digest, True)  # no new inputs, other results
+
+
+def test_what_was_rejected_is_not_measured_again_because_images_of_an_earlier_study_are_gone(
+    spool: Spool, ledger: Ledger, tmp_path: Path
+):
+    bench = Bench(spool, ledger, tmp_path)
+    bench.receive(1, **PRE)
+    bench.receive(2, **POST)
+    bench.job()
+    reported(bench, outlined_on_post())
+    for number in (1, 2):
+        bench.receive(number, **(PRE, POST)[number - 1], study=OTHER)
+    assert bench.job().earlier_images
+    Arrivals(ledger.database).expire(before_s=bench.now - 500)
+    reported(bench, sop_instance="2.25.10", review=True)
+    rejected = bench.ledger.job_rows()[0].id
+    Rulings(ledger.database).reject(rejected, "Curie", "no", now=bench.now)
+    bench.receive(3, Modality="CT", study=OTHER)  # reopens the study, and is not measured
+
+    assert bench.pipeline._assemble_job(bench.close().id) == f"repeats {rejected}, which was rejected"
+
+
+def test_results_that_a_release_made_which_told_no_series_are_settled(spool: Spool, ledger: Ledger, tmp_path: Path):
+    bench = Bench(spool, ledger, tmp_path)
+    bench.receive(1, **PRE)
+    bench.receive(2, **POST)
+    job = bench.close().id
+    recorded = {"role": "sr", "sop_class": report().SOPClassUID, "sop_instance": "2.25.9", "path": "a.dcm"}
+
+    bench.pipeline._settle_job(job, "findings", [recorded])
+
+    assert [(one.sop_instance, one.series) for one in Rulings(ledger.database).results(job)] == [("2.25.9", "")]
 
 
 def test_a_report_that_an_archive_sent_brings_its_images_as_well(spool: Spool, ledger: Ledger, tmp_path: Path):
@@ -336,25 +369,84 @@ def test_a_report_that_an_archive_sent_brings_its_images_as_well(spool: Spool, l
     sent = outlined_on_post()
     sent.PatientID, sent.IssuerOfPatientID = "SECRET-ID", ""
     bench.receive_one(sent)
+    for number in range(71, 75):  # newer ones under the same Patient ID, of somebody else
+        other = deepcopy(sent)
+        other.StudyInstanceUID, other.SOPInstanceUID = f"2.25.{number}", f"2.25.{number}.1"
+        other.StudyDate, other.PatientName = "20250601", "Roe^Richard"
+        bench.receive_one(other)
     bench.receive(1, **PRE, study=OTHER)
     bench.receive(2, **POST, study=OTHER)
 
     task = bench.job()
 
     assert [len(files) for files in task.earlier_images.values()] == [6]
+    assert len(task.earlier) == 5
 
 
-def test_images_that_cannot_be_read_any_more_stop_no_comparison_and_that_is_said(tmp_path: Path):
-    file = file_of(tmp_path, part10(report()))
-    images = {file.sha256: (replace(file, sha256="0" * 64),)}
+BACK = np.random.default_rng(1).integers(1, 4000, (6, 8, 8)).astype(np.uint16)
+AGO = {"study": "2.25.61", "PatientID": "PVM0001", "PatientName": "Doe^Jane"}  # as `report`
+
+
+def earlier_series(**attributes: Any) -> list[Dataset]:
+    made = list(series_of(2, **(AGO | attributes)))
+    for plane, one in zip(np.resize(BACK, (len(made), 8, 8)), made, strict=True):
+        one.PixelData = plane.tobytes() if attributes.get("PixelData") is None else one.PixelData
+    return made
+
+
+def broken_off() -> list[Dataset]:
+    """Three time points, of which the last lacks half of its slices."""
+    points = [
+        one
+        for number in (1, 2, 3)
+        for one in earlier_series(
+            slices=6 if number < 3 else 3, TemporalPositionIdentifier=number, AcquisitionTime=f"10000{number}"
+        )
+    ]
+    for number, one in enumerate(points, 1):
+        one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = f"2.25.61.2.{number}"
+    return points
+
+
+def compared_with_images(folder: Path, images: list[Dataset], now: Any = BACK) -> Findings:
+    """Compare with one earlier result and the images on which its lesion was outlined."""
+    file = file_of(folder, part10(report()))
     task = steps.Task(
         {Role.POST: []}, AnalysisSettings(), ReportSettings(), dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
-        earlier=(file,), earlier_images=images,
+        earlier=(file,), earlier_images={file.sha256: tuple(file_of(folder, part10(one)) for one in images)},
     )  # fmt: skip
-    nothing = np.zeros((4, 8, 8))
-    present = Present(volume(nothing, Geometry(np.eye(4), (4, 8, 8), "2.25.77")), nothing.astype(np.uint8), 1 << 20)
+    for one in images[:1]:
+        if "gone" in str(one.get("SeriesDescription")):
+            task.earlier_images[file.sha256][0].path.unlink()
+    geometry = Geometry(np.diag([4.0, 1, 1, 1])[[2, 1, 0, 3]], BACK.shape, "2.25.77")
+    present = Present(volume(now.astype(np.float64), geometry), np.zeros(BACK.shape, np.uint8), 1 << 20, 6.0)
+    return priors.compared(NOW, task, header(), present)
 
-    findings = priors.compared(NOW, task, header(), present)
+
+@pytest.mark.parametrize("images", [earlier_series(), broken_off()], ids=["a series", "a dynamic that was broken off"])
+def test_images_that_make_a_volume_are_registered_and_how_sure_that_is_is_told(tmp_path: Path, images: list[Dataset]):
+    findings = compared_with_images(tmp_path, images)
+
+    assert [one.study for one in findings.registrations] == ["2.25.61"]
+    assert {"PRI-6", "PRI-7"} & {one.code for one in findings.caveats} == {"PRI-7"}  # noise of a few voxels
+
+
+@pytest.mark.parametrize(
+    ("images", "now"),
+    [
+        ([], BACK),
+        (earlier_series(SeriesDescription="gone"), BACK),
+        (earlier_series(PixelData=bytes(128)), BACK),
+        (earlier_series(RescaleSlope="1e300", RescaleIntercept=0), BACK),
+        (earlier_series(SliceThickness=7.0), BACK),
+        (earlier_series(), np.where(BACK > 2000, np.inf, BACK)),  # which no fit survives
+    ],
+    ids=["none held", "gone from the disk", "all black", "infinite", "thick", "a fit that breaks"],
+)
+def test_images_that_cannot_be_registered_cost_neither_measurement_nor_comparison_and_that_is_said(
+    tmp_path: Path, images: list[Dataset], now: Any
+):
+    findings = compared_with_images(tmp_path, images, now)
 
     assert findings.lesions[0].prior is not None  # by its vertebra
     assert findings.registrations == ()

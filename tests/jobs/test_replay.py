@@ -96,6 +96,25 @@ def test_a_report_that_there_is_no_result_comes_out_again(desk: Desk, tmp_path: 
     assert again.compared > 10
 
 
+def test_an_outline_or_a_frame_that_is_another_one_differs(desk: Desk, tmp_path: Path) -> None:
+    _task, told = told_that_there_is_no_result(desk, tmp_path)
+    (path,) = desk.results.root.glob("*.dcm")
+    image, outline = Dataset(), Dataset()
+    image.ReferencedFrameNumber, image.ReferencedSOPInstanceUID = 3, "2.25.3"
+    outline.ValueType, outline.GraphicData, outline.ReferencedSOPSequence = "SCOORD3D", [1.0, 2.0, 3.5], [image]
+    told.ContentSequence.append(outline)
+    told.save_as(path)
+
+    again = replay(desk.settings, told.SOPInstanceUID)
+
+    place = f"/{len(told.ContentSequence)} SCOORD3D"
+    assert set(again.differences) == {
+        f"{place} GraphicData: was [1.0, 2.0, 3.5], is nothing",
+        f"{place} ReferencedFrameNumber: was 3, is nothing",
+        f"{place} ReferencedSOPInstanceUID: was 2.25.3, is nothing",
+    }
+
+
 def test_a_report_of_another_attempt_of_its_job_is_not_replayed(desk: Desk, tmp_path: Path) -> None:
     task, told = told_that_there_is_no_result(desk, tmp_path)
 

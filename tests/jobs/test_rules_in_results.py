@@ -59,8 +59,8 @@ class Bench:
         header = record(self.spool, content, origin_of(dataset), head_length=head_length, now=self.now)
         Arrivals(self.ledger.database).enter([header.received(contradicts=False)], now=self.now)
 
-    def job(self, rules: Path | None = None) -> steps.Task:
-        """Close the study by a rule table, and return what its job was told to measure."""
+    def close(self, rules: Path | None = None) -> Job:
+        """Close the study by a rule table, and return its job."""
         jobs: list[Job] = []
         self.now += 1000.0
         settings = Settings().completion
@@ -70,6 +70,11 @@ class Bench:
         )  # fmt: skip
         watcher.run_once(now=self.now, monotonic_s=self.now)
         (job,) = jobs
+        return job
+
+    def job(self, rules: Path | None = None) -> steps.Task:
+        """Close the study by a rule table, and return what its job was told to measure."""
+        job = self.close(rules)
         assert self.pipeline._assemble_job(job.id) == ""
         return steps.Task.read(self.folder / "work" / job.id)
 

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -16,7 +19,8 @@ from node.errors import (
     SandboxTimeoutError,
     VolumeError,
 )
-from node.jobs.sandbox import run_isolated
+from node.jobs.sandbox import run_isolated, sweep
+from tests.peers import until
 
 HERE = "tests.jobs.test_sandbox"
 
@@ -102,6 +106,33 @@ def test_the_text_of_somebody_elses_error_stays_in_the_sandbox() -> None:
 
     assert "SECRET" not in str(caught.value)
     assert "ValueError" in str(caught.value)
+
+
+def test_what_a_killed_node_left_of_its_steps_goes_and_what_runs_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    call = f"from {HERE} import run; run('sleep', seconds=60)"
+    nodes = [subprocess.Popen([sys.executable, "-c", call], env=os.environ | {"TMPDIR": str(tmp_path)}) for _ in "ab"]
+    try:
+        until(lambda: len(list(tmp_path.glob("paraspinal-step-*/task.json"))) == 2, 30, what="two steps")
+        (tmp_path / "paraspinal-step-of-another").mkdir()
+        nodes[0].kill()
+        nodes[0].wait()
+
+        sweep()
+
+        left = {one.name for one in tmp_path.iterdir()}
+        assert len(left) == 2
+        assert "paraspinal-step-of-another" in left
+        nodes[1].kill()
+        nodes[1].wait()
+        sweep()
+        assert {one.name for one in tmp_path.iterdir()} == {"paraspinal-step-of-another"}
+    finally:
+        for one in nodes:
+            one.kill()
+            one.wait()
 
 
 def test_a_cancelled_step_is_killed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Jobs that end without having said so, and jobs whose instances are gone: what ledger and operator are told."""
 
+import sqlite3
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from node.ledger.rulings import Rulings
 from node.records import JobState, ResultRecord, Role
 from node.settings import Settings
 from tests.jobs.test_port import Bench, bench, until
+from tests.ledger.test_acts import NO_ACTS
 from tests.ledger.test_ledger import FIRST, close
 
 __all__ = ["bench"]  # a fixture
@@ -55,6 +57,19 @@ def test_a_queued_job_that_is_cancelled_is_settled_at_once_and_its_study_can_be_
         (job, "cancelled", "Curie?M")
     ]
     assert can_be_dropped(bench)
+
+
+@pytest.mark.slow
+def test_a_queued_job_that_is_cancelled_is_settled_though_it_cannot_be_noted_who_did_it(bench: Bench) -> None:
+    bench.start().kill()
+    job = made_job(bench)
+    with bench.database.begin() as connection:
+        connection.execute(NO_ACTS)
+
+    with pytest.raises(sqlite3.IntegrityError):
+        console(bench).cancel(job)
+
+    assert outcome(bench, job) == "cancelled"
 
 
 @pytest.mark.slow

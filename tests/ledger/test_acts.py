@@ -1,5 +1,8 @@
 """What people did is noted with what it changed, and nothing that changed nothing."""
 
+import pytest
+import sqlalchemy as sa
+
 from node.eventlog import alias
 from node.ledger import Arrivals, Database, Deliveries, Undelivered
 from node.ledger.acts import Acts, noted
@@ -8,6 +11,8 @@ from node.ledger.retrievals import Retrievals
 from node.ledger.rulings import Rulings
 from node.records import Act, DeliveryState, ResultRecord, RetrievalReason, Wanted
 from tests.ledger.test_ledger import FIRST, OTHER_SERIES, OTHER_STUDY, STUDY, close, received, settle
+
+NO_ACTS = "CREATE TRIGGER no_acts BEFORE INSERT ON act BEGIN SELECT RAISE(ABORT, 'not noted'); END"
 
 
 def test_who_did_what_is_noted_by_alias_or_job_beside_what_was_decided_and_not_what_came_to_nothing(
@@ -57,3 +62,21 @@ def test_an_act_is_noted_if_and_only_if_its_transaction_is(database: Database) -
         pass
 
     assert Acts(database).since(0.0) == []
+
+
+def test_a_job_is_reopened_and_that_is_noted_or_neither(arrivals: Arrivals, database: Database, ledger: Ledger) -> None:
+    arrivals.enter([FIRST], now=1.0)
+    (job,) = close(ledger, now=3.0)
+    ledger.fail(job.id, "cancelled", now=4.0)
+    with database.begin() as connection:
+        connection.execute(NO_ACTS)
+    with pytest.raises(sa.exc.IntegrityError):
+        ledger.reopen(job.id, "curie", now=5.0)
+    ended_s = ledger.job_rows()[0].settled_s
+    with database.begin() as connection:
+        connection.execute("DROP TRIGGER no_acts")
+
+    reopened = ledger.reopen(job.id, "curie", now=6.0)
+
+    assert (ended_s, reopened, ledger.job_rows()[0].settled_s) == (4.0, True, None)
+    assert [(one.what, one.who, one.done_s) for one in Acts(database).since(0.0)] == [("retried", "curie", 6.0)]

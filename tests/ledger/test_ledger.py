@@ -13,10 +13,12 @@ from node.delivery.dicom import SENT
 from node.dicom.identifiers import InstanceUID, SeriesUID, StudyUID
 from node.errors import LedgerError
 from node.ledger import Arrivals, Database, Deliveries, open_database
+from node.ledger.arrivals import OF_RESULTS
 from node.ledger.engine import engine_of
 from node.ledger.gathering import GatheringStudy
 from node.ledger.ledger import Ledger
 from node.ledger.retrievals import Retrievals
+from node.ledger.rulings import Rulings
 from node.records import (
     DeliveryState,
     Job,
@@ -681,6 +683,27 @@ def test_a_result_that_another_node_made_reopens_no_study_that_is_closed_but_an_
 
     assert (after.state, after.since_s, after.instances) == (before.state, before.since_s, 1 + len(sent))
     assert ledger.study_rows()[0].state is StudyState.GATHERING
+
+
+def test_a_result_that_another_node_made_reopens_no_study_that_was_dropped_and_is_kept_for_as_long_as_others(
+    ledger: Ledger, arrivals: Arrivals
+) -> None:
+    arrivals.enter([FIRST], now=0.0)
+    (job,) = close(ledger)
+    ledger.settle(
+        job.id, "findings", [ResultRecord(InstanceUID("2.25.9"), "1.2", job.id, "sr", "p")], {}, now=2.0, review=True
+    )
+    arrivals.expire(before_s=1e9)
+    theirs = received(5, sop_instance="2.25.8.5", series="2.25.1.88", sop_class=sorted(OF_RESULTS)[0])
+
+    arrivals.enter([theirs], now=300.0)
+
+    pulled = Retrievals(ledger.database).resting(seen_after_s=0.0, seen_before_s=1e9, priors=True)
+    assert (state(ledger), ledger.gathering(), pulled) == (StudyState.EXPIRED, [], [])
+    assert Rulings(ledger.database).obstacle(job.id) == ""
+    assert ledger.superseded(job.id) == ""
+    kept = [(arrivals.expire(before_s=before_s), arrivals.still_held(theirs.place)) for before_s in (300.0, 300.1)]
+    assert kept == [(0, True), (0, False)]
 
 
 def test_a_result_of_ours_is_no_part_of_what_gathers_though_images_that_come_with_it_are(

@@ -186,7 +186,7 @@ def test_what_a_retry_makes_waits_for_a_decision_of_its_own(
         rulings.approve(job, [made], {"pacs": [VERIFIED]}, "Curie", "seen", report=NOTE, now=4.0)
     elif decided is Ruling.REJECTED:
         rulings.reject(job, "Curie", "no", now=4.0)
-    ledger.reopen(job)
+    ledger.reopen(job, "curie", now=3.0)
     settle(ledger, job, review=True)
     settle(ledger, job, review=True)  # a step that runs again
 
@@ -254,7 +254,7 @@ def test_nothing_is_decided_about_the_results_of_a_job_that_is_measured_again(
 ) -> None:
     rulings, note = Rulings(database), ResultRecord(NOTE, "1.2.5", job, "ko", "d.dcm")
     settle(ledger, job, review=review)
-    ledger.reopen(job)
+    ledger.reopen(job, "curie", now=3.0)
     before = owed(database, job), ruling(database, job)
 
     obstacle = rulings.obstacle(job)
@@ -273,7 +273,7 @@ def test_a_report_is_not_approved_that_a_retry_has_replaced_since_it_was_looked_
     database: Database, ledger: Ledger, job: str
 ) -> None:
     ledger.settle(job, "not measured", [ResultRecord(NOTE, "1.2.4", job, "sr", "r.dcm")], {}, now=3.0, review=True)
-    ledger.reopen(job)
+    ledger.reopen(job, "curie", now=3.0)
     settle(ledger, job, review=True)
 
     why = Rulings(database).approve(job, [], {"pacs": [SEG]}, "Curie", "seen", report=NOTE, now=4.0)
@@ -283,11 +283,11 @@ def test_a_report_is_not_approved_that_a_retry_has_replaced_since_it_was_looked_
 
 def test_a_job_whose_results_were_recalled_is_not_reopened(database: Database, ledger: Ledger, job: str) -> None:
     settle(ledger, job)
-    reopened = ledger.reopen(job)
+    reopened = ledger.reopen(job, "curie", now=3.0)
     settle(ledger, job)
     Rulings(database).recall(job, ResultRecord(NOTE, "1.2.5", job, "ko", "d.dcm"), "Curie", "wrong", now=5.0)
 
-    assert (reopened, ledger.reopen(job)) == (True, False)
+    assert (reopened, ledger.reopen(job, "curie", now=3.0)) == (True, False)
     assert ledger.job_rows(1, ids=[job])[0].settled_s is not None
 
 

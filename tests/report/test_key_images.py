@@ -35,6 +35,7 @@ from tests.report.builders import (
     position_mm,
     value,
 )
+from tests.report.test_onimages import corners
 
 MUSCLE_ALONE = replace(pictures()[0], layers={"enhancement": np.full((4, 4), 20.0, np.float32)})
 NAMED = "levels and a suspicion by EMG"
@@ -282,9 +283,18 @@ def test_the_outlines_point_to_the_centre_or_the_biopsy_target() -> None:
         group, *_outlines = items(made["outlines"], "Imaging Measurements", "Measurement Group")
         (region,) = items(group, "Image Region")
         assert region.GraphicType == "POINT"
-        assert list(region.GraphicData) == list(place)
-        assert region.ReferencedFrameOfReferenceUID == evidence("post")[0].headers[0].FrameOfReferenceUID
+        (image,) = [one for one in evidence("post")[0].headers if one.SOPInstanceUID == pointed_at(region)]
+        column, row = region.GraphicData
+        (down, right), corner = image.PixelSpacing, image.ImagePositionPatient
+        seen = (corner[0] + (column - 0.5) * right, corner[1] + (row - 0.5) * down)
+        assert seen == pytest.approx(place[:2], abs=1e-3)
+        assert abs(corner[2] - place[2]) <= abs(position_mm(1)[2] - position_mm(0)[2]) / 2
         assert value(items(group, "Geometric purpose of region")[0]) == purpose
+        (in_space,) = items(group, purpose)
+        assert (in_space.ValueType, in_space.GraphicType, list(in_space.GraphicData)) == ("SCOORD3D", "POINT", [*place])
+        assert in_space.ReferencedFrameOfReferenceUID == evidence("post")[0].headers[0].FrameOfReferenceUID
+        shapes = [one.ValueType for one in group.ContentSequence if one.ValueType.startswith("SCOORD")]
+        assert shapes == ["SCOORD", "SCOORD3D"]  # OHIF draws the first
         tracked = value(items(group, "Tracking Unique Identifier")[0])
         assert tracked == value(items(made["sr"], "Imaging Measurements", "Measurement Group")[0].ContentSequence[1])
 
@@ -307,37 +317,13 @@ def test_a_lesion_is_outlined_in_each_slice_where_its_voxels_are() -> None:
     ]
 
 
-def test_a_lesion_and_a_muscle_are_outlined_where_most_of_them_is_seen() -> None:
-    made = everything("findings with MRV")
-
-    outlines = {
-        value(items(group, "Tracking Identifier")[0]): [
-            child for number in group.ContentSequence if number.ValueType == "NUM" for child in items(number, "Source")
-        ]
-        for group in items(made["sr"], "Imaging Measurements", "Measurement Group")
-    }
-
-    assert all(outlines.values())  # OHIF 3.13 shows nothing of a report that has a group without
-    lesion = outlines["PVM lesion 1"]
-    assert {(one.RelationshipType, one.ValueType, one.GraphicType) for one in lesion} == {
-        ("INFERRED FROM", "SCOORD", "POLYLINE")
-    }
-    for one in lesion:
-        assert corners(one) == {(42.0, 44.0), (46.0, 44.0), (46.0, 48.0), (42.0, 48.0)}
-    assert len({pointed_at(one) for one in lesion}) == 1
-
-
-def corners(item: Dataset) -> set[tuple[float, float]]:
-    return {(column, row) for column, row in np.reshape(item.GraphicData, (-1, 2)).tolist()}
-
-
 def pointed_at(item: Dataset) -> str:
     (image,) = item.ContentSequence
     return str(image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
 
 
-def no_frame(item: Dataset) -> None:
-    item.ReferencedFrameOfReferenceUID = "2.25.1"
+def in_space(item: Dataset) -> None:
+    item.ValueType = "SCOORD3D"
 
 
 def many_places(item: Dataset) -> None:
@@ -367,11 +353,11 @@ def other_shape(item: Dataset) -> None:
 @pytest.mark.parametrize(
     ("which", "seed", "message"),
     [
-        (0, no_frame, "GATE-REFERENCE coordinates are in a frame of reference of none of the images"),
+        (0, in_space, "GATE-STRUCTURE we draw nothing in space but single points"),
         (0, many_places, "GATE-STRUCTURE a point has more than one place"),
         (-1, open_polygon, "GATE-STRUCTURE an outline is not closed"),
-        (-1, torn, "GATE-STRUCTURE coordinates are not 2 numbers each"),
-        (-1, other_shape, "GATE-STRUCTURE we draw no ELLIPSOID as SCOORD"),
+        (-1, torn, "GATE-STRUCTURE coordinates are not two numbers each"),
+        (-1, other_shape, "GATE-STRUCTURE we draw no ELLIPSOID"),
         (-1, beside, "GATE-RANGE coordinates lie beside their image"),
         (-1, on_another, "GATE-REFERENCE coordinates are on none of the images"),
     ],
@@ -415,8 +401,8 @@ def test_a_name_that_the_font_lacks_is_left_to_the_header() -> None:
     assert b"Doe Jane" in texts(everything("refused without muscles")["pdf"].EncapsulatedDocument)
 
 
-def pdf_texts(**values: str) -> bytes:
-    """What the PDF of a refused examination says of a patient with these attributes."""
+def pdf_of(**values: str) -> bytes:
+    """The PDF of a refused examination of a patient with these attributes."""
 
     def other(header: Dataset) -> None:
         header.SpecificCharacterSet = "ISO_IR 192"
@@ -424,7 +410,12 @@ def pdf_texts(**values: str) -> bytes:
             setattr(header, keyword, text)
 
     measurement = MEASUREMENTS["refused without muscles"]
-    return texts(objects(measurement, evidence(edit=other), wanted=(ResultRole.PDF,))["pdf"].EncapsulatedDocument)
+    made = objects(measurement, evidence(edit=other), wanted=(ResultRole.PDF,))["pdf"]
+    return bytes(made.EncapsulatedDocument)
+
+
+def pdf_texts(**values: str) -> bytes:
+    return texts(pdf_of(**values))
 
 
 def test_of_a_name_in_several_scripts_the_one_that_the_font_has_is_told() -> None:
@@ -435,7 +426,23 @@ def test_of_a_name_in_several_scripts_the_one_that_the_font_has_is_told() -> Non
 
 
 def test_a_name_without_an_alphabetic_group_is_not_lost() -> None:
-    assert rb"(M\374ller J\366rg)" in pdf_texts(PatientName="^^^^=Müller^Jörg")
+    assert b"(Mueller Joerg)" in pdf_texts(PatientName="^^^^=Mueller^Joerg")
+
+
+def test_letters_beyond_those_of_western_europe_are_told_and_can_be_searched() -> None:
+    pdf = pdf_of(PatientName="Şahin^Łucja Müller")
+
+    assert rb"(\001ahin \002ucja M\003ller)" in texts(pdf)
+    assert b"<01> <015E>\n<02> <0141>\n<03> <00FC>\n" in flated(pdf)[0]
+
+
+def test_every_font_of_the_pdf_is_embedded() -> None:
+    for shape in (NAMED, "no findings", "refused without muscles"):
+        pdf = everything(shape)["pdf"].EncapsulatedDocument
+        fonts = re.findall(rb"/BaseFont /(\S+)", pdf)
+        assert fonts
+        assert all(one.startswith(b"AAAAAA+") for one in fonts)
+        assert pdf.count(b"/FontFile2 ") == len(fonts)
 
 
 def test_a_long_name_is_broken_into_lines_and_covers_nothing() -> None:
@@ -470,5 +477,11 @@ def test_why_nothing_was_measured_stands_at_the_top_and_no_table_of_dashes() -> 
 
 def texts(pdf: bytes) -> bytes:
     """What the content streams of a PDF say."""
-    streams = re.findall(rb"FlateDecode.*?stream\n(.*?)endstream", pdf, re.DOTALL)
+    streams = re.findall(rb"/ASCII85Decode /FlateDecode.*?stream\n(.*?)endstream", pdf, re.DOTALL)
     return b"".join(zlib.decompress(base64.a85decode(b"<~" + one.strip(), adobe=True)) for one in streams)
+
+
+def flated(pdf: bytes) -> list[bytes]:
+    """What stands in the binary streams of a PDF: of each font the letters that its codes mean, and the font."""
+    starts = re.finditer(rb"/Filter \[ /FlateDecode \] /Length (\d+).*?stream\r?\n", pdf, re.DOTALL)
+    return [zlib.decompress(pdf[one.end() : one.end() + int(one[1])]) for one in starts]

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import combinations
 
 import highdicom as hd
 import numpy as np
@@ -16,6 +17,7 @@ from tests.report.builders import (
     built,
     classic_series,
     enhanced_series,
+    everything,
     evidence,
     objects,
     position_mm,
@@ -49,6 +51,17 @@ def sources(dataset: Dataset) -> set[tuple[float, str, int | None]]:
             )
         )
     return found
+
+
+def test_no_two_regions_have_colours_that_are_hard_to_tell_apart():
+    made = everything("findings with MRV")
+    segments = [one for kind in ("muscles", "lesions", "vessels") for one in made[f"seg-{kind}"].SegmentSequence]
+    assert len(segments) == 4
+
+    colors = [np.multiply(one.RecommendedDisplayCIELabValue, (100, 255, 255)) / 65535 for one in segments]
+
+    # PS3.3 C.10.7.1.1. The two blues that were there before were 12 apart.
+    assert min(np.linalg.norm(one - other) for one, other in combinations(colors, 2)) > 60
 
 
 def test_left_is_left():

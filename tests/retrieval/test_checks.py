@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from node.checks import Check, run_checks
+from node.checks import Check, Verdict, run_checks
 from node.settings import Settings
 from tests.conftest import ROOT
 
@@ -25,12 +25,12 @@ def looked_at(tmp_path: Path, **changed: Any) -> dict[str, Check]:
 def test_an_archive_that_is_down_is_shown_and_is_no_fault(tmp_path: Path) -> None:
     one = looked_at(tmp_path)["C-ECHO archive pacs"]
 
-    assert one.passed
-    assert "no association" in one.found
+    assert one.verdict is Verdict.WARNING
+    assert "no association with 127.0.0.1:1: connection refused" in one.found
 
 
 def test_an_archive_that_our_receiver_admits_may_be_pulled_from(tmp_path: Path) -> None:
-    assert looked_at(tmp_path)["pull from pacs"].passed
+    assert looked_at(tmp_path)["pull from pacs"].verdict is Verdict.OK
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_an_archive_that_our_receiver_admits_may_be_pulled_from(tmp_path: Path) 
 def test_what_our_own_receiver_would_reject_is_a_fault(tmp_path: Path, changed: dict[str, Any], complaint: str) -> None:
     one = looked_at(tmp_path, **changed)["pull from pacs"]
 
-    assert not one.passed
+    assert one.verdict is Verdict.FAULT
     assert complaint in one.found
 
 

@@ -117,7 +117,10 @@ def test_an_archive_that_is_down_is_tried_a_few_times_and_then_left_to_an_operat
     bench = Bench(held, gone)
     want(bench, study, 2)
 
-    assert attempts_until_given_up(bench, study) == (RetrievalState.FAILED, 3, "no association with the archive")
+    state, attempts, why = attempts_until_given_up(bench, study)
+
+    assert (state, attempts) == (RetrievalState.FAILED, 3)
+    assert why == f"no association with 127.0.0.1:{gone.port}: connection refused"
 
 
 def test_a_move_that_the_archive_refuses_is_given_up_with_its_status(held: Held, study: StudyUID) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 
-from node.errors import RetrievalError
+from node.errors import RulingError
 from node.simulator import Recipe, simulate, write
 from tests.peers import ServedNode, storescu, until
 from tests.retrieval.conftest import Pacs
@@ -155,10 +155,10 @@ def test_an_operator_checks_pulls_and_sees_how_it_goes(tmp_path: Path, orthanc: 
 
         assert "C-ECHO archive pacs" in checked.stdout
         assert f"{study}: 2 series asked for" in pulled.stdout
-        assert refused.returncode == 1
+        assert refused.returncode == 2
         assert uid not in "".join(one.stdout + one.stderr for one in (checked, pulled, refused))
         assert node.console().pull(study, "pacs") == (0, [])
-        with pytest.raises(RetrievalError, match="no such study"):
+        with pytest.raises(RulingError, match="there is no study nobody"):
             node.console().pull("nobody", None)
     finally:
         node.kill()

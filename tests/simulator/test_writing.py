@@ -11,6 +11,7 @@ from pydicom import dcmread
 
 from node.dicom.headers import read_acquisition
 from node.dicom.volumes import stack
+from node.errors import FolderError
 from node.simulator import demo_recipes, simulate, write
 from node.simulator.recipe import Contrast, Syntax, Vendor
 from tests.simulator.studies import coarse, study_of
@@ -61,6 +62,16 @@ def test_an_enhanced_instance_is_the_same_volume_as_its_classic_series(
 
     assert np.array_equal(enhanced.array, classic.array)
     assert np.allclose(enhanced.geometry.affine, classic.geometry.affine)
+
+
+def test_a_study_is_not_written_among_the_files_of_another(tmp_path: Path) -> None:
+    write(study_of(coarse(series=("pre",))), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    with pytest.raises(FolderError, match="holds a study"):
+        write(study_of(coarse(series=("post",))), tmp_path)
+
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.slow

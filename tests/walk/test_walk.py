@@ -120,6 +120,7 @@ def test_each_kind_of_answer_arrives_and_no_log_line_names_a_patient(
     for folder in (healthy, refused):
         (sources / folder.name).symlink_to(folder / "dicom")
     assert "errors: 0" in validator_errors(tmp_path / "received", sources)
+    assert any(job.outcome.startswith("refused: ROLE-CONTRAST") for job in node.console().jobs())
     shown = node.log + node.cli("status", "--json").stdout + node.cli("jobs", "list").stdout
     for report in reports:
         for identifier in (report.PatientName, report.PatientID, report.AccessionNumber, report.StudyInstanceUID):

@@ -72,7 +72,7 @@ def check_verified(report: Dataset, before: Dataset, others: Sequence[Dataset]) 
     found += [fault for each in (*_OF_ONE, *_OF_REPORT) for fault in each(report)]
     made = [report, *others]
     found += [fault for one in made for fault in objects.identity(one, before, [before])]
-    found += [*objects.uids(made, [before]), *tracking.groups(made), *sides.laterality(made)]
+    found += [*objects.uids(made, [before]), *tracking.groups(made), *sides.laterality(made, sides.segments_of(made))]
     _refuse("the verified report", found)
 
 
@@ -88,12 +88,14 @@ def faults(made: Sequence[Dataset], sources: Sequence[Dataset], earlier: Sequenc
         checks = (*_OF_ONE, *((template.unverified, *_OF_REPORT) if is_sr(one) else ()))
         own = [*objects.identity(one, made[0], sources), *(fault for each in checks for fault in each(one))]
         found += [f"{one.get('Modality', '')} {one.get('SeriesNumber', '')}: {fault}" for fault in own]
+    segments = sides.segments_of(made)
     for together in (
         objects.uids(made, sources),
         objects.references(made, sources),
         tracking.groups(made),
         comparison.with_earlier(made, earlier),
-        coordinates.coordinates(made, sources),
+        coordinates.coordinates(made, sources, segments),
+        sides.laterality(made, segments),
     ):
         found += together
-    return found + list(sides.laterality(made))
+    return found

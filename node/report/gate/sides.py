@@ -1,6 +1,6 @@
 """Left and right: what codes say of a side, against where the voxels lie. Patient left is +x (PS3.3 C.7.6.2.1.1)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ _BESIDE_MM = 5.0  # to head and foot of a region, within which the muscles tell 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Segment:
+class Segment:
     """A segment: `side` may be `NONE`; `points` are the centres of its voxels, shape (n, 3), in mm, LPS."""
 
     side: Code
@@ -26,10 +26,10 @@ class _Segment:
     points: npt.NDArray[np.float64]
 
 
-def laterality(made: Sequence[Dataset]) -> Iterator[str]:
-    """Yield where a segment lies on the other side than it says, or a report says another side than its segment."""
-    segments = {
-        text(segment, "TrackingUID"): _Segment(
+def segments_of(made: Sequence[Dataset]) -> dict[str, Segment]:
+    """Return all segments, by their Tracking UIDs."""
+    return {
+        text(segment, "TrackingUID"): Segment(
             _side_of(segment),
             code_in(segment, "SegmentedPropertyTypeCodeSequence") == codes.DEEP_BACK_MUSCLE,
             _points(dataset, frames, int(segment.SegmentNumber)),
@@ -39,6 +39,10 @@ def laterality(made: Sequence[Dataset]) -> Iterator[str]:
         for frames in (_frames(dataset),)
         for segment in dataset.SegmentSequence
     }
+
+
+def laterality(made: Sequence[Dataset], segments: Mapping[str, Segment]) -> Iterator[str]:
+    """Yield where a segment lies on the other side than it says, or a report says another side than its segment."""
     yield from _of_voxels(list(segments.values()))
     for report in filter(is_sr, made):
         for group in content(report):
@@ -46,7 +50,7 @@ def laterality(made: Sequence[Dataset]) -> Iterator[str]:
                 yield from _of_group(group, segments)
 
 
-def _of_voxels(segments: Sequence[_Segment]) -> Iterator[str]:
+def _of_voxels(segments: Sequence[Segment]) -> Iterator[str]:
     muscles = {one.side: one.points for one in segments if one.is_muscle and len(one.points)}
     left, right = muscles.get(codes.LEFT), muscles.get(codes.RIGHT)
     if left is None or right is None:
@@ -71,7 +75,7 @@ def _midline(region: npt.NDArray[np.float64], left: npt.NDArray[np.float64], rig
     return float(sum(one.mean() for one in beside)) / 2
 
 
-def _of_group(group: Dataset, segments: dict[str, _Segment]) -> Iterator[str]:
+def _of_group(group: Dataset, segments: Mapping[str, Segment]) -> Iterator[str]:
     own = {_laterality(site) for site in children(group, standard.SCT.FindingSite)}
     for item in children(group, codes.TRACKING_UNIQUE_IDENTIFIER):
         segment = segments.get(text(item, "UID"))
