@@ -336,8 +336,17 @@ class Findings:
         from pydantic import TypeAdapter  # not before it is needed: the receiving process reads no findings
 
         plain = {key: value for key, value in values.items() if key != "schema_version"}
+        plain["lesions"] = [_with_basis(one) for one in values["lesions"]]
         found: Findings = TypeAdapter(cls).validate_python(plain)
         return found
+
+
+def _with_basis(lesion: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a lesion whose recognition says by what; written before it did, what was sure was so by its place."""
+    prior = lesion.get("prior")
+    if prior is None or "by" in prior:
+        return lesion
+    return {**lesion, "prior": {**prior, "by": "place" if prior["confidence"] == "high" else "level"}}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -58,8 +58,7 @@ def replay(settings: Settings, sop_instance: str) -> Replay:
     record, told = found
     delivered = dcmread(Results(data_dir / process.RESULTS).path_of(record.path))
     task = Task.from_json(told)
-    images = (one for files in task.earlier_images.values() for one in files)
-    for one in (*task.earlier, *(() if task.revised is None else (task.revised,)), *images):
+    for one in (*task.earlier, *(() if task.revised is None else (task.revised,))):
         one.read()  # a job goes on without one that is gone, and says so
     with tempfile.TemporaryDirectory(prefix="paraspinal-replay-") as folder:
         task.write(Path(folder))
@@ -71,7 +70,10 @@ def replay(settings: Settings, sop_instance: str) -> Replay:
         raise ReplayError("its job was tried again since, and what was told then made another report")
     is_same_instance = delivered.VerificationFlag == "UNVERIFIED"  # what a person verified is another one
     before, now = (dict(_compared(one, with_own_uid=is_same_instance)) for one in (delivered, again))
-    return Replay(record.job, len(before), tuple(_differences(before, now)))
+    differences = tuple(_differences(before, now))
+    for image in (one for files in task.earlier_images.values() for one in files if differences):
+        image.read()  # likewise; but not all that a job is given is used, and what comes out without it is as good
+    return Replay(record.job, len(before), differences)
 
 
 def _moment(report: Dataset) -> dt.datetime:

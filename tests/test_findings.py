@@ -8,12 +8,14 @@ from pydantic import TypeAdapter
 from node.findings import (
     SCHEMA_VERSION,
     Algorithm,
+    EarlierLesion,
     Findings,
     Gate,
     LesionFindings,
     MuscleFindings,
     Note,
     Outcome,
+    Recognition,
     Side,
 )
 from tests.conftest import ROOT
@@ -54,6 +56,20 @@ def test_findings_survive_the_way_through_json() -> None:
 
     assert written.pop("schema_version") == SCHEMA_VERSION
     assert Findings.from_json(written) == FINDINGS
+
+
+def test_recognitions_that_were_written_before_they_said_by_what_say_it_by_their_confidence() -> None:
+    before = EarlierLesion("PVM lesion 2", "2.25.7", Side.LEFT, *[None] * 9)
+    recognized = [
+        replace(FINDINGS.lesions[0], prior=Recognition(before, "20250102", "near", sure, by))
+        for sure, by in (("high", "place"), ("medium", "level"))
+    ]
+    findings = replace(FINDINGS, lesions=tuple(recognized))
+    written = json.loads(json.dumps(findings.to_json()))
+    for one in written["lesions"]:
+        del one["prior"]["by"]
+
+    assert Findings.from_json(written) == findings
 
 
 def test_a_refusal_ends_with_each_of_its_codes_once() -> None:

@@ -106,6 +106,9 @@ def test_a_lesion_keeps_its_track_in_another_frame_of_reference_and_a_replay_giv
     assert len(images) == sum(one.SeriesInstanceUID == then[-1].SeriesInstanceUID for one in then)  # of the post series
 
     gone = replace(images[0], sha256="0" * 64)
+    unused = replace(task, earlier_images={**task.earlier_images, "1": (gone,)})
+    hospital.ledger.note_task(second_job, unused.as_json())
+    assert replay(settings, second.SOPInstanceUID).differences == ()
     for without in (replace(task, earlier=(gone,)), replace(task, earlier_images={"1": (gone,)})):
         hospital.ledger.note_task(second_job, without.as_json())
         with pytest.raises(SpoolError):  # a job would go on without what is gone, a replay does not
