@@ -31,7 +31,7 @@ def replay(
         for difference in found.differences:
             say(difference)
         differ = f"{len(found.differences)} differ" if found.differences else "all equal"
-        say(f"{found.job}: {found.compared} numbers, codes and UIDs compared, {differ}")
+        say(f"{found.job}: {found.compared} numbers, codes, UIDs and coordinates compared, {differ}")
     if found.differences:
         raise typer.Exit(1)
 

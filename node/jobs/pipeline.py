@@ -3,14 +3,12 @@
 A workflow that resumes takes the same way again, so it branches on recorded results only, never on settings or clocks.
 """
 
-import contextlib
 import datetime as dt
 import hashlib
 import logging
 import shutil
 import time
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,8 @@ from node.errors import HeaderError, JobError, NodeError, SandboxCancelledError,
 from node.eventlog import Event, alias
 from node.jobs import sandbox
 from node.jobs.answers import NOT_MEASURED, NOT_REPORTED, REFUSALS
+from node.jobs.past import Past, result_file, spool_file
 from node.jobs.port import JobQueue
-from node.jobs.priors import MOST_COMPARED, instances_outlined, may_be_prior
 from node.jobs.steps import InputFile, Task
 from node.jobs.watch import CancelWatch
 from node.ledger.jobs import SUPERSEDED
@@ -94,7 +92,7 @@ class Pipeline:
     ) -> None:
         self._queue, self._ledger, self._settings = queue, ledger, settings
         self._spool, self._results = spool, results
-        self._suspicions, self._priors = Suspicions(ledger.database), Priors(ledger.database)
+        self._suspicions, self._past = Suspicions(ledger.database), Past(Priors(ledger.database), spool, results)
         self._cancel = cancel
         self._work, self._quarantine = work, quarantine
         self._assemble = queue.step("assemble", self._assemble_job)
@@ -157,7 +155,7 @@ class Pipeline:
                 digest.update(f"{role}\x1f{sop_instance}\x1f{content}\n".encode())
                 if not inputs[role]:
                     headers += _readable_header(view)
-                inputs[role].append(self._spool_file(place, view))
+                inputs[role].append(spool_file(self._spool, place, view))
         order = read_order(headers, settings.emg.rules)
         suspicion, unclear = self._suspicions.settle(header.origin.study, order, now=time.time())
         if unclear:
@@ -168,8 +166,8 @@ class Pipeline:
         rules, doubt = rule_table(decisions), contrast_doubt(decisions)
         set_by = (settings.analysis.model_dump_json(), settings.report.model_dump_json())
         made_by = (__version__, *set_by, str(suspicion), rules, doubt)
-        prior_reports = dict(self._prior_reports(job_id, study_began(headers[0]) if headers else ""))
-        prior_images = dict(self._prior_images(job_id, prior_reports))
+        prior_reports = dict(self._past.reports(job_id, study_began(headers[0]) if headers else ""))
+        prior_images = dict(self._past.images(job_id, prior_reports))
         for one in prior_reports:
             digest.update(f"prior\x1f{one.sha256}\n".encode())
         manifest = digest.copy()  # so far: roles, stacks, SOP Instance UIDs and contents; contents of priors
@@ -212,61 +210,7 @@ class Pipeline:
             return None
         header = dcmread(self._results.path_of(earlier.path), specific_tags=["SeriesInstanceUID"])
         replaced = Predecessor(study, str(header.SeriesInstanceUID), earlier.sop_class, earlier.sop_instance)
-        return replaced, self._result_file(earlier.path)
-
-    def _prior_reports(self, job_id: str, moment: str) -> Iterator[tuple[InputFile, Dataset]]:
-        """Yield the reports of the patient's studies before a moment; one that cannot be read stops no measurement.
-
-        Of a later one nothing may be told; but it would make another digest, and with it another report of the same.
-        """
-        for path in self._priors.made(job_id):
-            with contextlib.suppress(SpoolError):
-                one = self._result_file(path)
-                if report := _prior(memoryview(one.read()), moment):
-                    yield one, report
-        for place in self._priors.received(job_id):
-            with contextlib.suppress(SpoolError):
-                view = self._spool.read(place)
-                if report := _prior(view, moment):
-                    yield self._spool_file(place, view), report
-
-    def _prior_images(
-        self, job_id: str, reports: Mapping[InputFile, Dataset]
-    ) -> Iterator[tuple[str, tuple[InputFile, ...]]]:
-        """Yield, by the digest of a report, the instances that its lesions were outlined on; of the newest studies.
-
-        Those are the newest of each name under the Patient ID: which of them is the patient is told in the step.
-        """
-        outlined = {file: uids for file, report in reports.items() if (uids := _outlined(report))}
-        newest = defaultdict[tuple[str, ...], set[tuple[str, str]]](set)
-        for report in map(reports.__getitem__, outlined):
-            newest[_whose(report)].add((study_began(report), _study_of(report)))
-        compared = {study for each in newest.values() for _began, study in sorted(each, reverse=True)[:MOST_COMPARED]}
-        held: dict[tuple[str, frozenset[str]], tuple[InputFile, ...]] = {}  # revisions of a report speak of the same
-        for file, uids in outlined.items():
-            study, which = _study_of(reports[file]), frozenset(uids)
-            if study not in compared:
-                continue
-            if (study, which) not in held:
-                held[study, which] = self._held(job_id, study, which)
-            if files := held[study, which]:
-                yield file.sha256, files
-
-    def _held(self, job_id: str, study: str, instances: Collection[str]) -> tuple[InputFile, ...]:
-        """Return instances of an earlier study, or none: in a part of a series no place could be told for sure."""
-        try:
-            places = self._priors.images(job_id, study, instances)
-            return tuple(self._spool_file(place, self._spool.read(place)) for place in places)
-        except SpoolError:
-            return ()
-
-    def _spool_file(self, place: Place, view: memoryview) -> InputFile:
-        segment, offset = self._spool.path_of(place)
-        return InputFile(segment, hashlib.sha256(view).hexdigest(), offset, len(view))
-
-    def _result_file(self, path: str) -> InputFile:
-        content = self._results.path_of(path)
-        return InputFile(content, content.stem)  # a result is named by the digest of its content
+        return replaced, result_file(self._results, earlier.path)
 
     def _measure_job(self, job_id: str) -> str:
         """Measure, and return the outcome; if that did not end well, `_NOT_MEASURED` and why."""
@@ -391,33 +335,6 @@ def _check_identity(origin: Origin, data_set: memoryview) -> None:
     received = (origin.sop_instance, origin.study, origin.series, origin.patient_id, origin.issuer)
     if tuple(one[:LONGEST_TEXT] for one in here) != received:
         raise HeaderError("an instance is not of the patient and study that it was received for")
-
-
-def _prior(view: memoryview, moment: str) -> Dataset | None:
-    """Return a report that may be a prior; None if it is none."""
-    try:
-        report = read_header(view)
-        return report if may_be_prior(report, moment) else None
-    except Exception:  # what peers send may break pydicom anywhere; it is none of ours then
-        return None
-
-
-def _study_of(report: Dataset) -> str:
-    return str(report.get("StudyInstanceUID") or "")
-
-
-def _whose(report: Dataset) -> tuple[str, ...]:
-    try:
-        return tuple(str(report.get(keyword) or "") for keyword in ("PatientName", "PatientBirthDate", "PatientSex"))
-    except Exception:  # what peers send may break pydicom anywhere
-        return ()
-
-
-def _outlined(report: Dataset) -> list[str]:
-    try:
-        return instances_outlined(report)
-    except Exception:  # likewise
-        return []
 
 
 def _readable_header(view: memoryview) -> list[Dataset]:
