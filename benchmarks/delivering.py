@@ -135,9 +135,10 @@ def _by_outbox(storage: DicomStorage, objects: Sequence[Dataset], folder: Path) 
             uid, path = str(one.SOPInstanceUID), results.store(Path(str(one.filename)).read_bytes())
             connection.execute(
                 result.insert().values(
-                    sop_instance=uid, sop_class=str(one.SOPClassUID), job="a-1", role="key-images", path=path
+                    sop_instance=uid, sop_class=str(one.SOPClassUID), job="a-1", role="key-images", path=path,
+                    series=str(one.SeriesInstanceUID),
                 )
-            )
+            )  # fmt: skip
             connection.execute(
                 delivery.insert().values(
                     sop_instance=uid, destination="sink", state=DeliveryState.OWED, attempts=0, turns=0, looks=0,
