@@ -169,7 +169,7 @@ def _built(
 ) -> Group:
     tracking = hd.sr.TrackingIdentifier(provenance.tracking_uid(group.tracking_identifier), group.tracking_identifier)
     laterality = None if group.side is None else LATERALITY[group.side]
-    numbers = {one: _measured(one, one.value) for one in group.quantities if one.value is not None}
+    numbers = {one: _measured(one, one.value, outline is not None) for one in group.quantities if one.value is not None}
     content: dict[str, Any] = {
         "tracking_identifier": tracking,
         "finding_type": group.finding,
@@ -184,17 +184,20 @@ def _built(
         built = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **content)
     for quantity, number in numbers.items():
         if outline is not None and (quantity.name, quantity.how) in _SHOWN:
-            number[0].ContentSequence.append(outline)  # TID 1419 is extensible, but highdicom takes none with a segment
+            # TID 1419 is extensible, but highdicom takes none with a segment.
+            number[0].ContentSequence = hd.sr.ContentSequence([*number[0].get("ContentSequence", ()), outline])
     return built
 
 
-def _measured(one: Quantity, value: float) -> hd.sr.Measurement:
+def _measured(one: Quantity, value: float, has_outline: bool) -> hd.sr.Measurement:
+    # OHIF 3.11 and 3.12 find an outline only where nothing else stands below a number: there a volume has no method.
+    is_told_how = not (has_outline and one.name == codes.VOLUME)
     return hd.sr.Measurement(
         one.name,
         rounded(value),
         one.unit,
         derivation=one.how if one.how in DERIVATIONS else None,
-        method=None if one.how in DERIVATIONS else one.how,
+        method=one.how if one.how not in DERIVATIONS and is_told_how else None,
         finding_sites=_site(one),
     )
 
