@@ -248,7 +248,9 @@ def test_the_association_goes_on_while_it_waits_for_the_answer_to_a_report(
     while not hearing.is_set() and len(later) < 1000:
         await_reader(association)
         later.append(association.send_c_store(mr("2.25.1")).Status)
-    later += [association.send_c_store(mr("2.25.1")).Status for _ in range(3)]
+    for _ in range(3):
+        await_reader(association)
+        later.append(association.send_c_store(mr("2.25.1")).Status)
     going_on.set()
     settled(node)
 

@@ -27,6 +27,7 @@ from node.association.admission import Admission
 from node.association.gate import Gate
 from node.association.greeting import Connection
 from node.association.tls import ServerTls
+from node.dimse import await_reader
 from node.settings import AssociationSettings, PeerSettings, TlsSettings
 from tests.association.test_tls import Authority
 from tests.conftest import ROOT
@@ -521,7 +522,10 @@ def test_pynetdicom_finds_the_request_unread_and_answers_an_echo(
 
     association = scu.associate("127.0.0.1", door.gate.port, ae_title="PARASPINAL", **arguments)
     assert association.is_established
-    statuses = [association.send_c_echo().Status for _ in range(2)]
+    statuses = []
+    for _ in range(2):
+        await_reader(association)
+        statuses.append(association.send_c_echo().Status)
     association.release()
     server.server_close()
 

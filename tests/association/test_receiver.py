@@ -20,6 +20,7 @@ from pynetdicom.association import Association
 
 from node.association.conformance import STORAGE_CLASSES, STORAGE_COMMITMENT, TRANSFER_SYNTAXES
 from node.association.greeting import Connection
+from node.dimse import await_reader
 from node.records import StudyState
 from tests.association.conftest import Held, rows
 from tests.association.raw import CONTEXTS, EXPLICIT, MR, VERIFICATION, RawPeer, associate_rq, item
@@ -44,9 +45,15 @@ def associate(
 def send(held: Held, *datasets: Dataset, careful: bool = False) -> list[Dataset]:
     association = associate(held, *datasets, careful=careful)
     assert association.is_established
-    answers = [association.send_c_store(one) for one in datasets]
+    answers = [stored(association, one) for one in datasets]
     association.release()
     return answers
+
+
+def stored(association: Association, one: Dataset | Path) -> Dataset:
+    """Return the answer to a C-STORE, in an association that may have sent something before."""
+    await_reader(association)
+    return association.send_c_store(one)
 
 
 @BOTH_LANES
@@ -143,6 +150,7 @@ def test_a_full_disk_is_answered_with_out_of_resources_and_the_echo_lives(
     association = associate(held, mr(), careful=careful)
 
     answer = association.send_c_store(mr())
+    await_reader(association)
     echo = association.send_c_echo()
     association.release()
 
@@ -435,7 +443,7 @@ def test_real_vendor_instances_are_held_byte_for_byte(held: Held, careful: bool)
         ae.add_requested_context(STORAGE_COMMITMENT)
     association = ae.associate("127.0.0.1", held.port, ae_title="PARASPINAL")
 
-    statuses = {association.send_c_store(path).Status for path in files}  # by path: the bytes as they are
+    statuses = {stored(association, path).Status for path in files}  # by path: the bytes as they are
     association.release()
 
     assert statuses == {0x0000}
