@@ -24,9 +24,7 @@ _WINDOWS_AT_ONCE = 4  # more are no faster on a CPU: their activations leave its
 _ALIKE_MM = 4.0  # standard deviation by which a neighbouring slice counts; chosen on TUM01 and two volumes of 3 mm
 _BEFORE_CANAL_MM = 12.0  # muscle begins no farther in front of the canal's middle
 _LATERAL_MM = 100.0
-_FARTHEST_MM = (
-    60.0  # of a canal from that of the other slices, by a curved back; chosen: a second spine was seen in front
-)
+_FARTHEST_MM = 60.0  # of a canal from those of the other slices; chosen: a second spine was seen before a belly
 _SURE = 0.6  # probability of psoas; what is called so in kidney or fat has less (TotalSegmentator MR, 2026-11-26)
 _AS_BRIGHT = 0.25  # chosen
 _CLOSE_MM = 4.5

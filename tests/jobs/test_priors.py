@@ -306,16 +306,21 @@ def outlined_on_post() -> Dataset:
     return made
 
 
-def test_a_job_is_given_the_images_that_an_earlier_report_speaks_of_while_all_of_them_are_held(
-    spool: Spool, ledger: Ledger, tmp_path: Path
-):
-    bench = Bench(spool, ledger, tmp_path)
+def with_an_earlier_report(bench: Bench) -> Bench:
+    """A pair of a study that was reported on, and then another pair of the patient, not yet measured."""
     bench.receive(1, **PRE)
     bench.receive(2, **POST)
     bench.job()
     reported(bench, outlined_on_post())
     for number in (1, 2):
         bench.receive(number, **(PRE, POST)[number - 1], study=OTHER)
+    return bench
+
+
+def test_a_job_is_given_the_images_that_an_earlier_report_speaks_of_while_all_of_them_are_held(
+    spool: Spool, ledger: Ledger, tmp_path: Path
+):
+    bench = with_an_earlier_report(Bench(spool, ledger, tmp_path))
     with_images, digest = bench.job(), bench.digest
     Arrivals(ledger.database).expire(before_s=bench.now - 500)
     bench.receive(3, Modality="CT", study=OTHER)  # reopens the study, and is not measured
@@ -332,13 +337,7 @@ def test_a_job_is_given_the_images_that_an_earlier_report_speaks_of_while_all_of
 def test_what_was_rejected_is_not_measured_again_because_images_of_an_earlier_study_are_gone(
     spool: Spool, ledger: Ledger, tmp_path: Path
 ):
-    bench = Bench(spool, ledger, tmp_path)
-    bench.receive(1, **PRE)
-    bench.receive(2, **POST)
-    bench.job()
-    reported(bench, outlined_on_post())
-    for number in (1, 2):
-        bench.receive(number, **(PRE, POST)[number - 1], study=OTHER)
+    bench = with_an_earlier_report(Bench(spool, ledger, tmp_path))
     assert bench.job().earlier_images
     Arrivals(ledger.database).expire(before_s=bench.now - 500)
     reported(bench, sop_instance="2.25.10", review=True)
