@@ -48,11 +48,9 @@ def save(state: State, path: Path) -> None:
 
 
 def save_small(state: State, path: Path) -> None:
-    """Write network and mean as 16 bit floats without the optimiser: small enough for the repository."""
-    torch.save({
-        "net": _halved(state.net.state_dict()), "mean": _halved(state.mean.state_dict()),
-        "steps": state.steps, "slices": state.slices,
-    }, path)  # fmt: skip
+    """Write the mean, as network too, as 16 bit floats without the optimiser: small enough for the repository."""
+    mean = {name: value.half() for name, value in state.mean.state_dict().items()}
+    torch.save({"net": mean, "mean": mean, "steps": state.steps, "slices": state.slices}, path)
 
 
 def load(path: Path, rate: float, device: str = "cpu") -> State:
@@ -73,7 +71,3 @@ def _optimizer(net: UNet, rate: float) -> torch.optim.Optimizer:
 
 def _whole(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: value.float() for name, value in weights.items() if name.endswith((".weight", ".bias"))}
-
-
-def _halved(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value.half() for name, value in weights.items()}

@@ -18,8 +18,8 @@ Kind = Literal[
     "water", "fat", "in", "opposed", "t2*",
 ]  # fmt: skip
 SHARES: dict[Kind, float] = {
-    "chance": 0.30, "t1": 0.11, "t1 gd": 0.03, "t1 fs": 0.04, "t1 fs gd": 0.09, "t2": 0.11, "t2 fs": 0.03,
-    "stir": 0.05, "pd": 0.02, "pd fs": 0.01, "vibe": 0.02, "vibe gd": 0.03, "water": 0.05, "fat": 0.03, "in": 0.04,
+    "chance": 0.28, "t1": 0.11, "t1 gd": 0.03, "t1 fs": 0.04, "t1 fs gd": 0.09, "t2": 0.11, "t2 fs": 0.03,
+    "stir": 0.05, "pd": 0.02, "pd fs": 0.01, "vibe": 0.02, "vibe gd": 0.03, "water": 0.05, "fat": 0.05, "in": 0.04,
     "opposed": 0.03, "t2*": 0.01,
 }  # fmt: skip
 

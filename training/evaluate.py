@@ -3,8 +3,8 @@
     python -m training.evaluate [--model FOLDER] [--slices 500] [--figures slices.csv] [--pictures FOLDER]
 
 Dice of the posterior compartment (multifidus and erector spinae together), by side. Real volumes are read from
-`../shared/data` beside the repository, where they are. None was trained on, but drawing, normalisation, limits and the
-blend of the weights were chosen by them: they are development data, not an untouched test (docs/model-card.md).
+`../shared/data` beside the repository, where they are. None was trained on, but drawing, normalisation and limits were
+chosen by them: they are development data, not an untouched test (docs/model-card.md).
 """
 
 import argparse

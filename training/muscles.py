@@ -97,6 +97,8 @@ def posterior_muscles(page: Canvas) -> None:
             for height in u(0.15, 0.95, int(rng.integers(1, 4))):
                 bend = u(-0.25, 0.25) * share
                 page.planes.append(muscle & (np.abs(upward + bend - height) < u(0.01, 0.04)))
+            if rng.random() < 0.5:  # and the seams between the parts of each
+                page.planes.append(muscle & (np.abs(smooth_field(rng, u(8, 20), 1.0)) < u(0.01, 0.08)))
         if rng.random() < 0.6:  # between longissimus and iliocostalis
             second = border + (width - border) * u(0.3, 0.7) + u(-10, 14) * (upward - 0.5)
             page.planes.append(muscle & (np.abs(lateral - second) < plane * u(0.2, 0.5)) & (upward < u(0.4, 1.2)))

@@ -3,13 +3,12 @@
 import numpy as np
 import numpy.typing as npt
 
-from node.analysis.network import MIRRORED, channels
+from node.analysis.network import channels
 from training.anatomy import draw
 from training.canvas import Codes, Field
 from training.exposure import expose
 
 Pair = tuple[npt.NDArray[np.float16], Codes]
-_MIRRORED = np.array(MIRRORED, np.uint8)
 # Seeds of what is never trained on: held-out slices are numbered from here on, training slices from 0.
 HELD_OUT = 1_000_000_000
 
@@ -24,9 +23,3 @@ def pair(seed: int) -> Pair:
     """Return the network's input, shape (2, rows, columns), and the classes of slice number `seed`."""
     image, label = sample(seed)
     return channels(image).astype(np.float16), label
-
-
-def mirrored(one: Pair) -> Pair:
-    """Return a pair with left and right exchanged."""
-    image, label = one
-    return image[..., ::-1], _MIRRORED[label[..., ::-1]]

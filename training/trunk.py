@@ -205,9 +205,9 @@ def _arms(page: Canvas, half_width: float) -> None:
 def _neck(page: Canvas, inner: Mask) -> None:
     rng = page.rng
     u = rng.uniform
-    if rng.random() < 0.6:  # little fat among the muscles of a neck
-        page.put(inner & (np.hypot(page.x, page.y + 20) < u(35, 60)), Tissue.OTHER_MUSCLE)
-        seams = np.abs(smooth_field(rng, u(8, 16), 1.0)) < u(0.03, 0.15)
+    if rng.random() < 0.8:  # little fat among the muscles of a neck
+        page.put(inner & (np.hypot(page.x, page.y + 20) < u(35, 110)), Tissue.OTHER_MUSCLE)
+        seams = np.abs(smooth_field(rng, u(8, 16), 1.0)) < u(0.01, 0.12)
         page.put(seams & (page.tissue == Tissue.OTHER_MUSCLE), Tissue.INNER_FAT)
     for side in (-1, 1):
         for _ in range(int(rng.integers(3, 8))):  # sternomastoid, scalenes, levator, longus colli

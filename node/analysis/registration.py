@@ -32,7 +32,7 @@ _MIDDLE = Level(3.0, 8.0, 12.0, 25.0, 12_000, 0.0)
 _FINE = Level(1.0, 3.0, 5.0, 10.0, 40_000, 0.6)
 _SAME_CONTRAST = (Level(6.0, 20.0, 30.0, 60.0, 6_000, 0.0, turns=30), _MIDDLE, _FINE)
 # Wide surroundings mislead where bright and dark change places: TUM01 was 1.5 mm off until the last, narrow level.
-_OTHER_CONTRAST = (_MIDDLE, Level(1.5, 4.0, 6.0, 12.0, 20_000, 0.6))
+_OTHER_CONTRAST = (_MIDDLE, Level(1.0, 4.0, 6.0, 12.0, 40_000, 0.6))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,18 +93,23 @@ def align(
     here, there = _contrasts(
         fixed.around(region, _MARGIN_MM), moving.around(moved, _MARGIN_MM), last, cubic=same_contrast
     )
-    found = _fit_both(here, there, points, start, ways, last)
-    if found is None:
+    begin = _beginning(here, there, points, start, ways, last)
+    out = fit(here, there, points[: last.points], begin.out, last)
+    if out is None:
         return None
-    residual = _residual_mm(here, there, points, found.out) if same_contrast else float("nan")
+    home, drift = both(
+        lambda: _fit_home(here, there, points, out, begin, last),
+        lambda: _drift_mm(here, there, points, out, fixed) if same_contrast else float("nan"),
+    )
+    if home is None:
+        return None
+    found = _Ways(out, home)
+    residual = _residual_mm(here, there, points, out) if same_contrast else float("nan")
     if residual > _SLIPPED_MM:
         slipped = _fit_slips(here, there, points, found, (fixed, moving))
         left = float("nan") if slipped is None else _residual_mm(here, there, points, slipped.out)
         if slipped is not None and left <= _WORTH * residual:
-            found, residual = slipped, left
-    drift = float("nan")
-    if same_contrast and found.out.slip is None:
-        drift = _drift_mm(here, there, points, found.out, fixed)
+            found, residual, drift = slipped, left, float("nan")
     missed = found.home.apply(found.out.apply(points)) - points
     return Alignment(found.out, float(np.median(np.linalg.norm(missed, axis=1))), residual, drift)
 
@@ -121,20 +126,33 @@ def _contrasts(
 def _fit_both(
     here: LocalContrast, there: LocalContrast, points: FloatArray, start: _Ways, coarser: _Ways, level: Level
 ) -> _Ways | None:
-    """Return the movements from here to there and, fitted by itself with half of the points, back.
+    """Return the movements from here to there and back."""
+    begin = _beginning(here, there, points, start, coarser, level)
+    out = fit(here, there, points[: level.points], begin.out, level)
+    home = None if out is None else _fit_home(here, there, points, out, begin, level)
+    return None if out is None or home is None else _Ways(out, home)
 
-    Each begins at what the coarser level found, or at the start if that fits better: in stacks of 40 mm large pixels
-    saw tilts of 4 degrees where there were none.
+
+def _beginning(
+    here: LocalContrast, there: LocalContrast, points: FloatArray, start: _Ways, coarser: _Ways, level: Level
+) -> _Ways:
+    """Return what the coarser level found, or the start if that fits better.
+
+    In stacks of 40 mm large pixels saw tilts of 4 degrees where there were none.
     """
     many = points[: level.points]
-    begin = coarser.out
-    if coarser is not start and misfit(here, there, many, start.out, level) < misfit(here, there, many, begin, level):
-        coarser, begin = start, start.out
-    out = fit(here, there, many, begin, level)
-    if out is None:
-        return None
-    home = fit(there, here, out.apply(many[::2]), coarser.home, level)
-    return None if home is None else _Ways(out, home)
+    if coarser is not start and misfit(here, there, many, start.out, level) < misfit(
+        here, there, many, coarser.out, level
+    ):
+        return start
+    return coarser
+
+
+def _fit_home(
+    here: LocalContrast, there: LocalContrast, points: FloatArray, out: Movement, begin: _Ways, level: Level
+) -> Movement | None:
+    """Return the way back from where `out` leads, fitted by itself with half of the points."""
+    return fit(there, here, out.apply(points[: level.points : 2]), begin.home, level)
 
 
 def _fit_slips(

@@ -19,7 +19,9 @@ from node.ports import Array, Mask
 
 LEAST_CANAL_MM2 = 50.0
 LEAST_AREA_MM2 = 200.0  # of a side, or of psoas, that is worth a figure
+CUT_OFF_MM = 4.5  # of muscle in the last row of a window, which then lies too far in front. Chosen
 _BEHIND_SKIN = 8  # rows of the window
+_BACK_STEP, _FARTHEST_BACK = 32, 96  # rows by which the window is moved where it shows no back, or not all of it
 _WINDOWS_AT_ONCE = 4  # more are no faster on a CPU: their activations leave its cache (measured 2026-11-26)
 _ALIKE_MM = 4.0  # standard deviation by which a neighbouring slice counts; chosen on TUM01 and two volumes of 3 mm
 _BEFORE_CANAL_MM = 12.0  # muscle begins no farther in front of the canal's middle
@@ -62,6 +64,8 @@ class Seen:
         Signal of the compartment over that of psoas, medians; NaN where no psoas is for certain.
     like_fat : ndarray, shape (slices,)
         The same where the compartment is also as bright as what lies behind it, within a quarter; else NaN.
+    cut_mm : ndarray, shape (slices,)
+        How much muscle lies in the last row of the window: behind it there may be more.
     """
 
     classes: Codes
@@ -74,6 +78,7 @@ class Seen:
     astray: Floats
     over_psoas: Floats
     like_fat: Floats
+    cut_mm: Floats
 
 
 def look(model: Model, volume: Array, body: Mask, spacing_mm: Spacing) -> Seen:
@@ -82,11 +87,14 @@ def look(model: Model, volume: Array, body: Mask, spacing_mm: Spacing) -> Seen:
     inside = _pixels(body.astype(np.float32), spacing_mm) > 0.5
     corners = _windows(model, planes, inside)
     classes = np.zeros(planes.shape, np.uint8)
-    agreement, certainty = np.zeros((2, len(planes)))
+    agreement, certainty, cut_mm = np.zeros((3, len(planes)))
     over_psoas, like_fat = np.full((2, len(planes)), np.nan)
     for k, found, mean in _with_neighbours(_run(model, planes, corners, range(len(planes))), corners, spacing_mm[0]):
+        if not inside[k].any():
+            continue  # the network was taught by no empty slice, and sees things in it
         label = mean.argmax(axis=0).astype(np.uint8)
         muscle = np.isin(label, POSTERIOR)
+        cut_mm[k] = _cut_off_mm(label)
         agreement[k] = np.mean([dice(np.isin(one.argmax(axis=0), POSTERIOR), muscle) for one in found])
         certainty[k] = float(found[:, list(POSTERIOR)].sum(axis=1)[:, muscle].mean()) if muscle.any() else 0.0
         psoas = mean[[Class.PSOAS_LEFT, Class.PSOAS_RIGHT]].max(axis=0) >= _SURE
@@ -98,7 +106,11 @@ def look(model: Model, volume: Array, body: Mask, spacing_mm: Spacing) -> Seen:
             if behind.any() and abs(signal / max(float(np.median(image[behind])), 1e-6) - 1) <= _AS_BRIGHT:
                 like_fat[k] = over_psoas[k]
         _paste(classes[k], label, corners[k])
-    return place_sides(classes, agreement, certainty, over_psoas, like_fat)
+    return place_sides(classes, agreement, certainty, over_psoas, like_fat, cut_mm)
+
+
+def _cut_off_mm(label: Codes) -> float:
+    return float(np.isin(label[-1], POSTERIOR).sum()) * PIXEL_MM
 
 
 def _behind(muscle: Mask) -> Mask:
@@ -127,24 +139,31 @@ def _zoomed(plane: Array, factors: Sequence[float]) -> Array:
 def _windows(model: Model, planes: Array, inside: Mask) -> Corners:
     """Return row and column of the upper right corner of each slice's window, shape (slices, 2).
 
-    Columns are about the canal, once it was seen in a few slices; rows end behind the skin.
+    Columns are about the canal, once it was seen in a few slices. Rows end behind the skin; or farther back, if most of
+    these slices show no canal there, or their muscle goes on behind: where fat is as dark as air, the skin is not seen.
     """
     used = np.nonzero(inside.any(axis=(1, 2)))[0]
     columns = np.nonzero(inside.any(axis=(0, 1)))[0]
     centre = float(columns[0] + columns[-1]) / 2
-    corners = _corners(inside, centre)
     few = used[np.linspace(0, len(used) - 1, min(5, len(used))).round().astype(int)]
-    canals = []
-    for k, found in _run(model, planes, corners, few):
-        canal = np.argwhere(found.mean(axis=0).argmax(axis=0) == Class.CANAL)
-        if len(canal) * PIXEL_MM**2 >= LEAST_CANAL_MM2:
-            canals.append(corners[k, 1] + canal[:, 1].mean())
-    if canals:
-        corners = _corners(inside, float(np.median(canals)))
-    return corners
+    otherwise = centre
+    for back in range(0, _FARTHEST_BACK + 1, _BACK_STEP):
+        corners = _corners(inside, centre, back)
+        labels = {k: found.mean(axis=0).argmax(axis=0) for k, found in _run(model, planes, corners, few)}
+        canals = [
+            corners[k, 1] + np.nonzero(label == Class.CANAL)[1].mean()
+            for k, label in labels.items()
+            if (label == Class.CANAL).sum() * PIXEL_MM**2 >= LEAST_CANAL_MM2
+        ]
+        whole = np.median([_cut_off_mm(one) for one in labels.values()]) < CUT_OFF_MM
+        if whole and 2 * len(canals) >= len(few):
+            return _corners(inside, float(np.median(canals)), back)
+        if canals and back == 0:
+            otherwise = float(np.median(canals))
+    return _corners(inside, otherwise, 0)
 
 
-def _corners(inside: Mask, centre: float) -> Corners:
+def _corners(inside: Mask, centre: float, back: int) -> Corners:
     rows, columns = inside.shape[1:]
     near = slice(max(0, int(centre - 40 / PIXEL_MM)), min(columns, int(centre + 40 / PIXEL_MM) + 1))
     part = inside[:, :, near]
@@ -156,7 +175,7 @@ def _corners(inside: Mask, centre: float) -> Corners:
         np.interp(np.arange(len(skin)), np.nonzero(known)[0], skin[known]) if known.any() else np.full(len(skin), rows)
     )
     skin = ndimage.median_filter(skin, 3, mode="nearest")
-    first = np.round(skin).astype(np.intp) + 1 + _BEHIND_SKIN - WINDOW[0]
+    first = np.round(skin).astype(np.intp) + 1 + _BEHIND_SKIN + back - WINDOW[0]
     return np.stack([first, np.full(len(first), round(centre) - WINDOW[1] // 2, np.intp)], axis=1)
 
 
@@ -222,7 +241,9 @@ def _paste(plane: Codes, label: Codes, corner: Corners) -> None:
     plane[there] = label[here]
 
 
-def place_sides(classes: Codes, agreement: Floats, certainty: Floats, over_psoas: Floats, like_fat: Floats) -> Seen:
+def place_sides(
+    classes: Codes, agreement: Floats, certainty: Floats, over_psoas: Floats, like_fat: Floats, cut_mm: Floats
+) -> Seen:
     """Return classes with the side of each muscle by geometry; the others as of `Seen`, which they go into."""
     middle, leftward = _frame(classes)
     row, column = np.mgrid[: classes.shape[1], : classes.shape[2]].astype(np.float32)
@@ -245,7 +266,7 @@ def place_sides(classes: Codes, agreement: Floats, certainty: Floats, over_psoas
             filled = ndimage.binary_fill_holes(ndimage.binary_closing(piece[k][box], closing))
             sides[k][box][filled & half[k][box] & ~canal[k][box]] = side
     astray = astray.astype(np.float64)
-    return Seen(classes, sides, lateral, agreement, certainty, middle, leftward, astray, over_psoas, like_fat)
+    return Seen(classes, sides, lateral, agreement, certainty, middle, leftward, astray, over_psoas, like_fat, cut_mm)
 
 
 def _frame(classes: Codes) -> tuple[Floats, Floats]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from node.analysis.body import body_mask
 from node.analysis.network import PIXEL_MM, Class, Model, shipped_model
-from node.analysis.seen import LEAST_AREA_MM2, LEAST_CANAL_MM2, Codes, Floats, Seen, dice, look
+from node.analysis.seen import CUT_OFF_MM, LEAST_AREA_MM2, LEAST_CANAL_MM2, Codes, Floats, Seen, dice, look
 from node.analysis.structures import BONE, CANAL, on_voxels, sides_of, structures
 from node.findings import Gate
 from node.ports import PARTS, Array, Segmentation
@@ -66,6 +66,7 @@ _LIMITS = (
     _Limit("SEG-1", "agreement", "Dice of the passes over the slice with what came out", least=0.90),
     _Limit("SEG-2", "smaller", "mm2 of the smaller side", least=LEAST_AREA_MM2),
     _Limit("SEG-2", "larger", "mm2 of the larger side", most=6500.0),
+    _Limit("SEG-2", "cut off", "mm of muscle at the end of what was looked at", most=CUT_OFF_MM),
     _Limit("SEG-3", "midline", "mm from the canal to the middle between the sides", most=8.0),
     _Limit("SEG-4", "ratio", "smaller over larger side", least=0.55),
     _Limit("SEG-5", "neighbour", "Dice with the neighbouring slices", least=0.75),
@@ -73,7 +74,7 @@ _LIMITS = (
     _Limit("SEG-7", "sacrum", "of the bone is sacrum", most=0.5),
     _Limit("SEG-8", "canal", "mm2 of canal", least=LEAST_CANAL_MM2, most=900.0),
     _Limit("SEG-8", "bone", "mm2 of vertebra", least=120.0),
-    _Limit("SEG-9", "certainty", "mean probability of muscle", least=0.85),
+    _Limit("SEG-9", "certainty", "mean probability of muscle", least=0.90),
     _Limit("SEG-10", "astray", "of the muscle named after the other side", most=0.03),
     _Limit(
         "SEG-11",
@@ -92,7 +93,7 @@ _LIMITS = (
 def judge(seen: Seen) -> tuple[npt.NDArray[np.bool_], tuple[Gate, ...]]:
     """Return which slices keep all limits, and the gates: medians, passed if half of the slices keep the limit.
 
-    A slice with no psoas beside its muscle (NaN) has nothing to compare with, which is no fault of it.
+    What has nothing to compare with (NaN), as in a volume without psoas, is no fault of it.
     """
     figures = figures_of(seen)
     accepted = np.ones(len(seen.sides), bool)
@@ -126,8 +127,9 @@ def figures_of(seen: Seen) -> dict[str, Floats]:
         "agreement": seen.agreement,
         "certainty": seen.certainty,
         "astray": seen.astray,
-        "over psoas": seen.over_psoas,
+        "over psoas": _everywhere(seen.over_psoas),
         "like fat": seen.like_fat,
+        "cut off": seen.cut_mm,
         "smaller": smaller,
         "larger": larger,
         "ratio": smaller / np.maximum(larger, 1),
@@ -138,6 +140,12 @@ def figures_of(seen: Seen) -> dict[str, Floats]:
         "bone": bone * PIXEL_MM**2,
         "sacrum": sacrum / np.maximum(1, bone),
     }
+
+
+def _everywhere(found: Floats) -> Floats:
+    """Return figures with the median of the volume where a slice has none: a series has one contrast throughout."""
+    known = np.isfinite(found)
+    return np.where(known, found, np.median(found[known])) if known.any() else found
 
 
 def _off_middle(sides: Codes, middle: Floats, leftward: Floats) -> float:

@@ -18,7 +18,7 @@ def seen(classes: np.ndarray, sides: np.ndarray) -> Seen:
     lateral = np.broadcast_to((np.arange(80) - 39.5).astype(np.float32) * 1.5, SHAPE)
     each = np.ones(len(classes))
     middle = np.full((2, 2), (24.0, 39.5))
-    return Seen(classes, sides, lateral, each, each, middle, np.zeros((2, 2)), each, each, each)
+    return Seen(classes, sides, lateral, each, each, middle, np.zeros((2, 2)), each, each, each, np.zeros(2))
 
 
 def painted() -> Seen:
@@ -66,7 +66,7 @@ def test_a_second_spine_in_front_of_the_belly_is_none(size: int) -> None:
     classes[2, 5:18, 30:50] = Class.VERTEBRA
     ones = np.ones(5)
 
-    labels = structures(place_sides(classes, ones, ones, ones, ones))
+    labels = structures(place_sides(classes, ones, ones, ones, ones, ones))
 
     assert (labels[:, 85:98, 30:50] == BONE).all()
     assert (labels[:, 100:112, 34:46] == CANAL).all()
@@ -78,7 +78,7 @@ def test_where_no_canal_is_seen_bone_is_where_it_is_called_so() -> None:
     classes[:, 5:18, 30:50] = Class.VERTEBRA
     ones = np.ones(2)
 
-    assert (structures(place_sides(classes, ones, ones, ones, ones))[:, 5:18, 30:50] == BONE).all()
+    assert (structures(place_sides(classes, ones, ones, ones, ones, ones))[:, 5:18, 30:50] == BONE).all()
 
 
 def test_a_hole_that_was_filled_is_of_the_muscle_around_it() -> None:
@@ -104,17 +104,24 @@ def test_labels_on_other_voxels_cover_the_same_places_without_gaps_between_neigh
     assert set(np.unique(coarser)) == set(np.unique(labels))
 
 
-def test_a_slice_whose_signal_was_not_compared_is_accepted_and_not_counted() -> None:
+def test_where_nothing_is_to_compare_with_the_signal_is_accepted() -> None:
     back = painted()
-    none, one = np.array([np.nan, np.nan]), np.array([np.nan, 9.0])
+    none = np.array([np.nan, np.nan])
 
-    limits = {
-        name: next(gate for gate in judge(replace(back, over_psoas=figure))[1] if gate.code == "SEG-11")
-        for name, figure in (("none", none), ("one", one))
-    }
+    accepted, gates = judge(replace(back, over_psoas=none))
 
-    assert (limits["none"].found, limits["none"].passed) == ("not compared", True)
-    assert limits["one"].found == 9.0
+    limit = next(gate for gate in gates if gate.code == "SEG-11")
+    assert (limit.found, limit.passed) == ("not compared", True)
+    assert np.array_equal(accepted, judge(back)[0])
     certainty = next(gate for gate in judge(replace(back, certainty=none))[1] if gate.code == "SEG-9")
     assert not certainty.passed  # that figure every slice has
-    assert np.isnan(figures_of(replace(back, over_psoas=one))["over psoas"][0])
+
+
+def test_a_slice_without_psoas_is_judged_by_the_other_slices_of_the_series() -> None:
+    one = replace(painted(), over_psoas=np.array([np.nan, 9.0]))
+
+    limit = next(gate for gate in judge(one)[1] if gate.code == "SEG-11")
+
+    assert (limit.found, limit.passed) == (9.0, False)
+    assert np.array_equal(figures_of(one)["over psoas"], [9.0, 9.0])
+    assert not judge(one)[0].any()
