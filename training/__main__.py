@@ -3,7 +3,7 @@
     python -m training                          # goes on from training/weights/segmenter.pt, for ever; Ctrl-C ends it
     python -m training --steps 5000 --rate-to 1e-4
     python -m training --afresh --out runs/other
-    python -m training --afresh --minutes 9 --device cuda --workers 15 --batch 64 --new 8 --kept 400000 --parts 0
+    python -m training --device cuda --workers 15 --batch 64 --new 24 --kept 400000 --parts 0 --minutes 9
 
 Every few minutes the state lies in OUT/state.pt, and OUT/log.csv has a line. A run that ends (steps, minutes, SIGINT,
 SIGTERM) leaves OUT/segmenter.pt too, which is what `training/weights/` holds; `python -m training.export` makes the

@@ -3,17 +3,10 @@
 import numpy as np
 import pytest
 
-from node.analysis.network import Class
+from tests.training import SIDES
 from training import slices
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[training]'")
-
-SIDES = (
-    (Class.MULTIFIDUS_LEFT, Class.MULTIFIDUS_RIGHT),
-    (Class.ERECTOR_LEFT, Class.ERECTOR_RIGHT),
-    (Class.PSOAS_LEFT, Class.PSOAS_RIGHT),
-    (Class.QUADRATUS_LEFT, Class.QUADRATUS_RIGHT),
-)
 
 
 @pytest.mark.slow

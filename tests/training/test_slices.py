@@ -5,16 +5,10 @@ import pytest
 from scipy import ndimage
 
 from node.analysis.network import WINDOW, Class
+from tests.training import SIDES
 from training import anatomy, slices, source
 from training.canvas import C6, POSTERIOR, S1, Anatomy, Tissue
 from training.exposure import expose
-
-SIDES = (
-    (Class.MULTIFIDUS_LEFT, Class.MULTIFIDUS_RIGHT),
-    (Class.ERECTOR_LEFT, Class.ERECTOR_RIGHT),
-    (Class.PSOAS_LEFT, Class.PSOAS_RIGHT),
-    (Class.QUADRATUS_LEFT, Class.QUADRATUS_RIGHT),
-)
 
 
 @pytest.fixture(scope="module")
