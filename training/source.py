@@ -25,8 +25,7 @@ class Source:
     """
 
     def __init__(self, first: int, *, workers: int) -> None:
-        self._chunk, self._workers = 0, workers
-        self._first = first
+        self._first, self._given = first, 0
         context = multiprocessing.get_context("spawn")
         self._queues: list[Queue[Chunk]] = [context.Queue(_AHEAD) for _ in range(workers)]
         self._processes = [
@@ -38,14 +37,14 @@ class Source:
 
     def ready(self) -> bool:
         """Return whether the next chunk need not be waited for."""
-        return not self._workers or not self._queues[self._chunk % self._workers].empty()
+        return not self._queues or not self._queues[self._given % len(self._queues)].empty()
 
     def __next__(self) -> Chunk:
-        number = self._chunk
-        self._chunk += 1
-        if not self._workers:
+        number = self._given
+        self._given += 1
+        if not self._queues:
             return _chunk(self._first + number * CHUNK)
-        return self._queues[number % self._workers].get()
+        return self._queues[number % len(self._queues)].get()
 
     def close(self) -> None:
         """End the processes."""

@@ -11,7 +11,7 @@ from node.analysis.network import WINDOW, Class, read_model, shipped_model
 from node.analysis.seen import look
 from node.analysis.unet import NetworkSegmenter, judge
 from node.errors import PluginError
-from node.ports import Array
+from node.ports import Array, Mask
 from training import anatomy
 from training.exposure import expose
 from training.slices import HELD_OUT
@@ -154,15 +154,20 @@ def test_a_back_whose_muscle_is_as_bright_as_the_fat_behind_it_is_refused(back: 
     assert "SEG-11" in {gate.code for gate in found.gates if not gate.passed}
 
 
+def _cut_within_muscle(sides: np.ndarray) -> Mask:
+    """Return a body that ends within the muscle, as it does where the fat behind is as dark as air."""
+    muscle = np.nonzero((sides > 0).any(axis=(0, 2)))[0]
+    body = np.ones(sides.shape, bool)
+    body[:, (muscle[0] + muscle[-1]) // 2 :] = False
+    return body
+
+
 def test_where_the_skin_is_not_seen_muscle_is_found_all_the_same(
     back: tuple[Array, np.ndarray],
 ) -> None:
     volume, sides = back
-    muscle = np.nonzero((sides > 0).any(axis=(0, 2)))[0]
-    seen_body = np.ones(volume.shape, bool)
-    seen_body[:, (muscle[0] + muscle[-1]) // 2 :] = False  # the skin would be within the muscle
 
-    found = look(shipped_model(), volume, seen_body, SPACING_MM)
+    found = look(shipped_model(), volume, _cut_within_muscle(sides), SPACING_MM)
 
     for side in (1, 2):
         both = ((found.sides == side) & (sides == side)).sum()
@@ -174,12 +179,9 @@ def test_muscle_that_is_cut_off_by_what_was_looked_at_is_refused(
     back: tuple[Array, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, sides = back
-    muscle = np.nonzero((sides > 0).any(axis=(0, 2)))[0]
-    seen_body = np.ones(volume.shape, bool)
-    seen_body[:, (muscle[0] + muscle[-1]) // 2 :] = False
     monkeypatch.setattr(seen, "_FARTHEST_BACK", 0)
 
-    accepted, gates = judge(look(shipped_model(), volume, seen_body, SPACING_MM))
+    accepted, gates = judge(look(shipped_model(), volume, _cut_within_muscle(sides), SPACING_MM))
 
     assert not accepted.any()
     assert any(gate.code == "SEG-2" and "end of what" in gate.wanted and not gate.passed for gate in gates)
